@@ -1,0 +1,149 @@
+"""What the engine knows of a framework's state: leaves with sources to save, requests with sinks to load.
+
+A framework package (``pyckpt.torch``, ``pyckpt.numpy``) turns its objects into these values; the engine never sees a
+tensor, only memory that gives or takes the bytes of a region.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pyckpt.errors import Finding
+from pyckpt.format.geometry import Ints, Region
+from pyckpt.format.tree import Path
+
+__all__ = [
+    "Binder",
+    "BoundItem",
+    "ItemState",
+    "ItemView",
+    "Piece",
+    "Sink",
+    "Source",
+    "Target",
+    "TensorLeaf",
+    "TensorRequest",
+]
+
+
+class Source(Protocol):
+    """The bytes of one region on this writer: the elements of its run in order, little-endian."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole region."""
+
+    def view(self) -> memoryview | None:
+        """All bytes as contiguous host memory without a copy (format ``B``, one dimension), or None."""
+
+    def read_into(self, start: int, out: memoryview) -> None:
+        """Copies the bytes ``[start, start + len(out))`` to ``out``; called from several threads."""
+
+    def close(self) -> None:
+        """Frees what ``read_into`` may have kept (a contiguous copy, say); the source can be read again after."""
+
+
+class Sink(Protocol):
+    """The destination of one region: takes its bytes in run order."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the whole region."""
+
+    def open(self) -> memoryview:
+        """Writable contiguous host memory for the whole region: the destination itself, or a staging buffer."""
+
+    def close(self) -> None:
+        """Called once, after the memory of ``open`` has been filled: moves a staging buffer to where it belongs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One region that this writer holds."""
+
+    region: Region
+    source: Source
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TensorLeaf:
+    """A tensor in the tree of an item that is to be saved.
+
+    The same object at two places of a tree is one tensor under two names (tied weights): identity decides, not value.
+    """
+
+    dtype: str
+    """Name in the registry of dtypes."""
+    shape: Ints
+    """Global shape."""
+    pieces: tuple[Piece, ...]
+    """What this writer holds; may be empty."""
+    replicas: tuple[int, ...] | None
+    """Writers that hold the very same pieces, ascending and including this one. ``()``: nobody else does. ``None``: a
+    plain tensor, whole on this writer; who else holds it is found out by one exchange per save."""
+    claimed: bool = False
+    """True if the replicas are only claimed to be equal and must prove it by fingerprint. Plain tensors always are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemState:
+    """One item as this writer sees it."""
+
+    name: str
+    kind: str
+    """``model``, ``optimizer``, ``scheduler``, ``rng``, ``dataloader`` or ``other``."""
+    tree: Mapping[str | int, Any]
+    """Nodes of the tree (see ``pyckpt.format.tree``) with ``TensorLeaf`` in the place of tensors."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where one tensor goes on load: regions of the global tensor and the memory for each."""
+
+    pieces: tuple[tuple[Region, Sink], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorRequest:
+    """One tensor of the checkpoint that is wanted."""
+
+    path: Path
+    tensor: int
+    """Number in the item's tensor table."""
+    target: Target
+
+
+class ItemView(Protocol):
+    """An item of an opened checkpoint, as a binder sees it."""
+
+    name: str
+    kind: str
+    tree: Mapping[str | int, Any]
+    """Decoded tree; ``TensorRef(index)`` in the place of tensors."""
+
+    def dtype(self, tensor: int) -> str: ...
+    def shape(self, tensor: int) -> Ints: ...
+
+
+@dataclass(slots=True)
+class BoundItem:
+    """What a binder wants read for one item, and what it does afterwards."""
+
+    requests: list[TensorRequest] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    """Every mismatch between the checkpoint and the target; nothing is read unless there is none."""
+    finish: Callable[[], Any] = lambda: None
+    """Called once after all bytes have arrived: sets scalars, calls ``load_state_dict``; returns the loaded value."""
+
+
+class Binder(Protocol):
+    """Matches one item of a checkpoint with one object that is to be filled."""
+
+    def bind(self, item: ItemView) -> BoundItem: ...
+
+
+Binders = Mapping[str, Binder]
+"""Item name -> binder."""
+Items = Sequence[ItemState]
