@@ -134,6 +134,11 @@ class BoundItem:
     requests: list[TensorRequest] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     """Every mismatch between the checkpoint and the target; nothing is read unless there is none."""
+    skipped: list[Finding] = field(default_factory=list)
+    """What a load that is not strict leaves aside, for the report."""
+    unexpected: list[Finding] = field(default_factory=list)
+    """Names of the checkpoint that this rank has no place for. They count only if no other rank has one: pipeline
+    stages hold different names."""
     finish: Callable[[], Any] = lambda: None
     """Called once after all bytes have arrived: sets scalars, calls ``load_state_dict``; returns the loaded value."""
 

@@ -1,0 +1,202 @@
+"""One load: the checkpoint's records once for all ranks, mismatches before anything is touched, then the bytes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from pyckpt.engine.coordinator import Coordinator
+from pyckpt.engine.leaves import Binder, BoundItem
+from pyckpt.engine.load_plan import plan_jobs, plan_reads
+from pyckpt.engine.open import OpenItem, decode_item, manifest_bytes, root_bytes
+from pyckpt.engine.options import LoadOptions, Progress
+from pyckpt.engine.read import read_jobs
+from pyckpt.engine.report import LoadReport
+from pyckpt.engine.rounds import round_trip
+from pyckpt.engine.save import default_threads
+from pyckpt.errors import Finding, NotFound, StateMismatch
+from pyckpt.format.root import Root, decode_root
+from pyckpt.storage.base import Store
+
+__all__ = ["Loaded", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load gives: the report, the root, and per item what its binder's ``finish`` returned."""
+
+    report: LoadReport
+    root: Root
+    values: Mapping[str, Any]
+
+
+def load(
+    store: Store,
+    name: str,
+    binders: Mapping[str, Binder] | None,
+    fresh: Binder,
+    *,
+    items: Sequence[str] | None,
+    options: LoadOptions,
+    coordinator: Coordinator,
+) -> Loaded:
+    """Fills what the binders want from the checkpoint ``name``; ``binders`` None loads ``items`` (or all) with ``fresh``.
+
+    Nothing is changed before every rank has found that its targets fit. A failure on one rank, at any time, is raised
+    on all. Raises NotFound, Corrupt, Unsupported, StateMismatch (all mismatches in ``findings``), RankError, StoreError.
+    """
+    begin = time.perf_counter()
+    root, opened = _open(store, name, binders, items, coordinator)
+    wanted = binders if binders is not None else {item: fresh for item in opened}
+    bound: dict[str, BoundItem] = {}
+
+    def bind() -> bytes:
+        for item, binder in wanted.items():
+            bound[item] = binder.bind(opened[item])
+        _refuse_mismatches(name, [(item, finding) for item in bound for finding in bound[item].findings])
+        return _pack_unexpected(bound)
+
+    surplus = _unpack_unexpected(round_trip(coordinator, "bind", bind, _expected_by_none))
+    if options.strict:
+        _refuse_mismatches(name, surplus)
+    counts = [0, 0, 0]
+
+    def read() -> bytes:
+        meter = _Meter(options.progress, sum(_planned(opened[item], bound[item]) for item in bound))
+        for item, each in bound.items():
+            tensors, arrived, fetched = _read_item(store, opened[item], each, options, meter)
+            counts[0] += tensors
+            counts[1] += arrived
+            counts[2] += fetched
+        return b""
+
+    round_trip(coordinator, "read", read, lambda _: b"")
+    values = {item: each.finish() for item, each in bound.items()}
+    skipped = tuple(finding for each in bound.values() for finding in each.skipped)
+    skipped += tuple(finding for _, finding in surplus)
+    url = f"{store.url.rstrip('/')}/{name}"
+    report = LoadReport(url, root.digest, *counts, seconds=time.perf_counter() - begin, skipped=skipped)
+    return Loaded(report, root, values)
+
+
+class _Meter:
+    """Joins the progress of several items into one."""
+
+    def __init__(self, report: Progress | None, total: int) -> None:
+        self._report, self._total, self._before = report, total, 0
+
+    def item(self) -> Progress | None:
+        if self._report is None:
+            return None
+        before, report = self._before, self._report
+
+        def show(done: int, total: int) -> None:
+            self._before = before + done
+            report(min(before + done, self._total), max(self._total, before + total))
+
+        return show
+
+
+def _planned(item: OpenItem, bound: BoundItem) -> int:
+    tensors = item.manifest.tensors
+    return sum(tensors.nbytes_of(number) for number in {request.tensor for request in bound.requests})
+
+
+def _open(
+    store: Store,
+    name: str,
+    binders: Mapping[str, Binder] | None,
+    items: Sequence[str] | None,
+    coordinator: Coordinator,
+) -> tuple[Root, dict[str, OpenItem]]:
+    """Rank 0 reads root and manifests and passes them on as stored; every rank checks and decodes them itself."""
+
+    def read(_: Sequence[bytes]) -> bytes:
+        data = root_bytes(store, name)
+        root = decode_root(data, checkpoint=name)
+        names = _wanted(root, name, binders, items)
+        records = {item: manifest_bytes(store, name, item, root.items[item]) for item in names}
+        packed: bytes = msgpack.packb([data, records])
+        return packed
+
+    data, records = msgpack.unpackb(round_trip(coordinator, "open", lambda: b"", read))
+    root = decode_root(data, checkpoint=name)
+    return root, {item: decode_item(name, item, root.items[item], stored) for item, stored in records.items()}
+
+
+def _wanted(
+    root: Root, name: str, binders: Mapping[str, Binder] | None, items: Sequence[str] | None
+) -> list[str]:
+    wanted = list(binders) if binders is not None else list(items if items is not None else root.items)
+    missing = [item for item in wanted if item not in root.items]
+    if missing:
+        raise NotFound(
+            "item.missing",
+            f"the checkpoint {name!r} has no item {', '.join(map(repr, missing))}",
+            key=missing[0],
+            hint=f"items are: {', '.join(sorted(root.items)) or 'none'}",
+        )
+    return wanted
+
+
+def _pack_unexpected(bound: Mapping[str, BoundItem]) -> bytes:
+    rows = {
+        item: [[finding.code, finding.key, finding.message] for finding in each.unexpected]
+        for item, each in bound.items()
+    }
+    data: bytes = msgpack.packb(rows)
+    return data
+
+
+def _expected_by_none(contributions: Sequence[bytes]) -> bytes:
+    """What no rank that loads the item has a place for."""
+    left: dict[str, dict[str, list[str]]] = {}
+    for data in contributions:
+        for item, rows in msgpack.unpackb(data).items():
+            own = {key: row for row in rows for key in (row[1],)}
+            left[item] = {key: row for key, row in left.get(item, own).items() if key in own}
+    packed: bytes = msgpack.packb([[item, *row] for item, rows in left.items() for row in rows.values()])
+    return packed
+
+
+def _unpack_unexpected(data: bytes) -> list[tuple[str, Finding]]:
+    return [(item, Finding(*row)) for item, *row in msgpack.unpackb(data)]
+
+
+def _refuse_mismatches(name: str, found: Sequence[tuple[str, Finding]]) -> None:
+    findings = [Finding(finding.code, f"{item}/{finding.key}", finding.message) for item, finding in found]
+    if findings:
+        raise StateMismatch(
+            "state.mismatch",
+            f"{len(findings)} things differ between checkpoint and target; nothing was loaded",
+            key=name,
+            hint="LoadOptions(strict=False) leaves missing and unexpected ones aside, map_key= renames, dtype= casts",
+            findings=findings,
+        )
+
+
+def _read_item(
+    store: Store, item: OpenItem, bound: BoundItem, options: LoadOptions, meter: _Meter
+) -> tuple[int, int, int]:
+    """Reads what one item's requests want: (tensors, bytes that arrived, bytes read)."""
+    if not bound.requests:
+        return 0, 0, 0
+    reads, sinks = plan_reads(item.manifest, bound.requests)
+    jobs = plan_jobs(reads, gap_bytes=options.gap_bytes)
+    if not jobs:
+        return len(bound.requests), 0, 0
+    fetched = read_jobs(
+        store,
+        item.manifest,
+        item.object_keys,
+        jobs,
+        sinks,
+        threads=options.threads or default_threads(),
+        verify=options.verify,
+        progress=meter.item(),
+    )
+    return len(bound.requests), sum(sink.nbytes for sink in sinks), fetched

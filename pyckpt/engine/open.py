@@ -1,0 +1,148 @@
+"""Opens a committed checkpoint: its root, and the manifests of its items, each checked before it is believed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pyckpt.errors import Corrupt, LimitExceeded, NotFound
+from pyckpt.format.digest import sha256_hex
+from pyckpt.format.geometry import Ints
+from pyckpt.format.keys import ROOT_NAME, join, parse_manifest_key
+from pyckpt.format.manifest import Manifest, decode_manifest, decompress_manifest
+from pyckpt.format.manifest_check import check_manifest
+from pyckpt.format.root import Descriptor, ItemEntry, Root, decode_root
+from pyckpt.format.tree import Node
+from pyckpt.limits import MAX_MANIFEST_RAW_BYTES, MAX_ROOT_BYTES
+from pyckpt.storage.base import Store
+
+__all__ = ["OpenCheckpoint", "OpenItem", "decode_item", "load_item", "manifest_bytes", "open_root", "root_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class OpenItem:
+    """One item with its decoded manifest; what a binder sees."""
+
+    name: str
+    kind: str
+    entry: ItemEntry
+    manifest: Manifest
+    object_keys: tuple[str, ...]
+    """Keys of the data objects, relative to the store, in the manifest's order."""
+
+    @property
+    def tree(self) -> Mapping[str | int, Node]:
+        """The item's tree."""
+        tree: Mapping[str | int, Node] = self.manifest.tree
+        return tree
+
+    def dtype(self, tensor: int) -> str:
+        """Dtype of a tensor by its number."""
+        return self.manifest.tensors.dtype_of(tensor)
+
+    def shape(self, tensor: int) -> Ints:
+        """Global shape of a tensor by its number."""
+        return self.manifest.tensors.shape_of(tensor)
+
+
+@dataclass(slots=True)
+class OpenCheckpoint:
+    """A committed checkpoint. Items are read when they are first asked for."""
+
+    store: Store
+    name: str
+    root: Root
+    _items: dict[str, OpenItem] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Where it lies."""
+        return f"{self.store.url.rstrip('/')}/{self.name}"
+
+    def item(self, name: str) -> OpenItem:
+        """One item with its manifest. Raises NotFound ``item.missing``, Corrupt ``manifest.*``."""
+        if name not in self._items:
+            entry = self.entry(name)
+            self._items[name] = decode_item(self.name, name, entry, manifest_bytes(self.store, self.name, name, entry))
+        return self._items[name]
+
+    def entry(self, name: str) -> ItemEntry:
+        """What the root says of an item."""
+        try:
+            return self.root.items[name]
+        except KeyError:
+            have = ", ".join(sorted(self.root.items)) or "none"
+            raise NotFound(
+                "item.missing", f"no such item in {self.name!r}", key=name, hint=f"items are: {have}"
+            ) from None
+
+
+def root_bytes(store: Store, name: str) -> bytes:
+    """Stored bytes of a root. Raises NotFound ``checkpoint.missing``."""
+    key = join(name, ROOT_NAME)
+    try:
+        return store.get(key, limit=MAX_ROOT_BYTES)
+    except FileNotFoundError as error:
+        raise NotFound(
+            "checkpoint.missing",
+            "there is no committed checkpoint of this name",
+            key=f"{store.url.rstrip('/')}/{name}",
+            hint="pyckpt.list(store) shows those that exist",
+        ) from error
+
+
+def open_root(store: Store, name: str, *, for_writing: bool = False) -> OpenCheckpoint:
+    """Opens a checkpoint by its root alone. Raises NotFound, Corrupt ``root.*``, Unsupported."""
+    return OpenCheckpoint(store, name, decode_root(root_bytes(store, name), for_writing=for_writing, checkpoint=name))
+
+
+def descriptor_key(checkpoint: str, descriptor: Descriptor) -> str:
+    """Key, relative to the store, of what a descriptor points to."""
+    return descriptor.store_key if descriptor.store_key is not None else join(checkpoint, descriptor.key or "")
+
+
+def base_of(checkpoint: str, entry: ItemEntry) -> str:
+    """The checkpoint that the keys inside an item's manifest are relative to."""
+    origin = entry.manifest.store_key
+    return checkpoint if origin is None else origin.split("/", 1)[0]
+
+
+def manifest_bytes(store: Store, checkpoint: str, item: str, entry: ItemEntry) -> bytes:
+    """Stored bytes of an item's manifest. Raises Corrupt ``manifest.missing`` or ``manifest.size``."""
+    key = descriptor_key(checkpoint, entry.manifest)
+    size = entry.manifest.size
+    try:
+        data = store.get(key, limit=size)
+    except FileNotFoundError as error:
+        raise Corrupt("manifest.missing", f"the root lists it as the manifest of {item!r}", key=key) from error
+    except LimitExceeded as error:
+        raise Corrupt("manifest.size", f"expected {size} bytes, found more", key=key) from error
+    if len(data) != size:
+        raise Corrupt("manifest.size", f"expected {size} bytes, found {len(data)}", key=key)
+    return data
+
+
+def decode_item(checkpoint: str, name: str, entry: ItemEntry, data: bytes) -> OpenItem:
+    """Checks and decodes the stored bytes of a manifest. Raises Corrupt ``manifest.*``, ``tree.schema``, ``tiling.*``."""
+    key = descriptor_key(checkpoint, entry.manifest)
+    found = sha256_hex(data)
+    if found != entry.manifest.sha256:
+        raise Corrupt("manifest.digest", f"expected sha256 {entry.manifest.sha256}, found {found}", key=key)
+    if entry.raw_size > MAX_MANIFEST_RAW_BYTES:
+        raise LimitExceeded(
+            "limit.exceeded", f"raw size {entry.raw_size} is above this reader's {MAX_MANIFEST_RAW_BYTES}", key=key
+        )
+    base = base_of(checkpoint, entry)
+    item, attempt = parse_manifest_key(key[len(base) + 1 :])
+    try:
+        manifest = decode_manifest(decompress_manifest(data, entry.raw_size), item=item, attempt=attempt)
+        check_manifest(manifest)
+    except Corrupt as error:
+        raise Corrupt(error.code, error.message, key=key, hint=error.hint, findings=error.findings) from error
+    keys = tuple(row.store_key if row.store_key is not None else join(base, row.key or "") for row in manifest.objects)
+    return OpenItem(name, entry.kind, entry, manifest, keys)
+
+
+def load_item(store: Store, checkpoint: str, name: str, entry: ItemEntry) -> OpenItem:
+    """Reads, checks and decodes one item's manifest."""
+    return decode_item(checkpoint, name, entry, manifest_bytes(store, checkpoint, name, entry))

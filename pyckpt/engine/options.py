@@ -1,0 +1,102 @@
+"""What a caller may choose about a save or a load; every default is what we would choose ourselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pyckpt.errors import UsageError
+from pyckpt.format.digest import DIGESTS
+from pyckpt.limits import DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
+
+__all__ = ["CodecName", "LoadOptions", "Progress", "SaveOptions"]
+
+CodecName = Literal["none", "zstd", "planes"]
+Progress = Callable[[int, int], None]
+"""Called with bytes done and bytes in total, from one thread at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveOptions:
+    """Choices of one save; pass the same on every rank."""
+
+    digest: str = "blake3"
+    """Digest of data blocks: ``blake3`` or ``sha256``."""
+    block_bytes: int = DEFAULT_BLOCK_BYTES
+    """Unit of digest and codec: a power of two, 4 KiB to 1 GiB."""
+    codec: CodecName | Mapping[str, CodecName] = "none"
+    """Codec of the data, for all items or by item name. ``planes`` splits numbers into byte planes first."""
+    codec_level: int = 1
+    """Level given to zstd."""
+    io: Literal["auto", "buffered", "writeback", "direct"] = "auto"
+    """How a local store writes; others ignore it."""
+    threads: int | None = None
+    """Threads of this rank that digest, encode and write; None: cores over local ranks, 2 to 8."""
+    max_object_bytes: int = 5_000_000_000
+    """A new data object is begun rather than exceed this."""
+    replicas: Literal["sample", "full", "trust", "first"] = "sample"
+    """What is asked of tensors that several ranks claim to hold: a fingerprint of a sample, of all bytes, nothing, or
+    nothing with the copy of the lowest rank taken whole."""
+    timeout: float = 1800.0
+    """Seconds after which a save that is still waiting for a rank fails, on every rank."""
+    silence: float = 60.0
+    """Seconds without a sign of life after which a rank counts as dead."""
+    collective: bool | None = None
+    """False: this process saves alone, though a process group exists. None: with all ranks of the default group."""
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    """Item name -> declared regions of plain tensors (expert parallel, hand-written tensor parallel)."""
+    parent: str | None = None
+    """Digest of the checkpoint that this run was restored from."""
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range: UsageError ``usage.invalid``."""
+        if self.digest not in DIGESTS:
+            raise UsageError("usage.invalid", f"digest is {self.digest!r}, expected one of {sorted(DIGESTS)}")
+        size = self.block_bytes
+        if not (MIN_BLOCK_BYTES <= size <= MAX_BLOCK_BYTES and size & (size - 1) == 0):
+            raise UsageError(
+                "usage.invalid", f"block_bytes is {size}, expected a power of two from {MIN_BLOCK_BYTES} to 1 GiB"
+            )
+        names = self.codec.values() if isinstance(self.codec, Mapping) else (self.codec,)
+        for name in names:
+            if name not in ("none", "zstd", "planes"):
+                raise UsageError("usage.invalid", f"codec is {name!r}, expected none, zstd or planes")
+        if self.replicas not in ("sample", "full", "trust", "first"):
+            raise UsageError("usage.invalid", f"replicas is {self.replicas!r}, expected sample, full, trust or first")
+        if self.threads is not None and self.threads < 1:
+            raise UsageError("usage.invalid", f"threads is {self.threads}, expected at least 1")
+        if self.max_object_bytes < 1:
+            raise UsageError("usage.invalid", "max_object_bytes must be positive")
+
+    def codec_of(self, item: str) -> CodecName:
+        """Codec chosen for an item."""
+        if isinstance(self.codec, Mapping):
+            return self.codec.get(item, "none")
+        return self.codec
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """Choices of one load; pass the same on every rank."""
+
+    strict: bool = True
+    """Every tensor and value of the target must be in the checkpoint and the other way round."""
+    map_key: Callable[[str], str] | None = None
+    """Target's key -> key in the checkpoint."""
+    dtype: Literal["error", "widen", "cast"] = "error"
+    """What happens when stored and wanted dtype differ."""
+    on_resize: Literal["error", "nearest", "reseed"] = "error"
+    """Per-rank values saved by another number of ranks: refuse, take the nearest rank's, or derive afresh."""
+    verify: bool = True
+    """Check the digest of every block that is read."""
+    threads: int | None = None
+    framework: Literal["auto", "torch", "numpy"] = "auto"
+    """What fresh tensors are made of."""
+    timeout: float = 1800.0
+    silence: float = 60.0
+    collective: bool | None = None
+    gap_bytes: int = 64 << 10
+    """Two wanted ranges closer than this are read as one."""
+    progress: Progress | None = None

@@ -1,0 +1,225 @@
+"""Reads planned ranges, verifies every block on the way, and puts the bytes where they belong.
+
+Bytes that are wanted as they lie go straight from the store to their destination; only blocks that are encoded, shared
+or cut by a region's edge pass through a staging buffer of at most one job per thread.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from threading import Lock
+
+from pyckpt.engine.buffers import copy_bytes, staging
+from pyckpt.engine.futures import run_all
+from pyckpt.engine.leaves import Sink
+from pyckpt.engine.load_plan import Job, Part
+from pyckpt.engine.options import Progress
+from pyckpt.engine.scatter import scatter
+from pyckpt.errors import Corrupt
+from pyckpt.format.codecs import decode_block
+from pyckpt.format.digest import digest_function
+from pyckpt.format.geometry import Region
+from pyckpt.format.manifest import Manifest
+from pyckpt.storage.base import ObjectMissing, ObjectReader, ObjectShort, Store
+
+__all__ = ["open_object", "read_jobs"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Landing:
+    """Where the bytes of one part are read to: their destination, or staging memory."""
+
+    view: memoryview
+    staged: bool
+
+
+def open_object(store: Store, key: str, size: int) -> ObjectReader:
+    """Opens a data object. Corrupt ``object.missing`` or, if its size isn't the manifest's, ``object.size``."""
+    try:
+        reader = store.open_reader(key)
+    except FileNotFoundError as error:
+        raise Corrupt("object.missing", "the manifest lists this object, the store has none", key=key) from error
+    if reader.size != size:
+        found = reader.size
+        reader.close()
+        raise Corrupt("object.size", f"expected {size} bytes, found {found}", key=key)
+    return reader
+
+
+def read_jobs(
+    store: Store,
+    manifest: Manifest,
+    keys: Sequence[str],
+    jobs: Sequence[Job],
+    sinks: Sequence[Sink],
+    *,
+    threads: int,
+    verify: bool,
+    progress: Progress | None = None,
+) -> int:
+    """Executes the jobs and gives the number of bytes read; ``keys`` are the objects' keys in the store.
+
+    Raises Corrupt with ``object.*`` or ``block.*``. Sinks are closed as soon as all their bytes have arrived.
+    """
+    with ExitStack() as stack:
+        readers = {}
+        for number in sorted({job.object for job in jobs}):
+            reader = open_object(store, keys[number], manifest.objects[number].size)
+            stack.callback(reader.close)
+            readers[number] = reader
+        work = _Work(manifest, keys, readers, jobs, sinks, verify=verify, progress=progress)
+        with ThreadPoolExecutor(threads, thread_name_prefix="pyckpt-read") as pool:
+            run_all(pool, [partial(work.run, job) for job in jobs])
+        return work.bytes_read
+
+
+class _Work:
+    """State that the jobs of one read share."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        keys: Sequence[str],
+        readers: dict[int, ObjectReader],
+        jobs: Sequence[Job],
+        sinks: Sequence[Sink],
+        *,
+        verify: bool,
+        progress: Progress | None,
+    ) -> None:
+        self._manifest = manifest
+        self._keys = keys
+        self._readers = readers
+        self._sinks = sinks
+        self._verify = verify
+        self._progress = progress
+        self._lock = Lock()
+        self._memory: dict[int, memoryview] = {}
+        self._left = Counter(sink for job in jobs for part in job.parts for sink, _ in part.read.targets)
+        self._digests = memoryview(manifest.shards.block_digest)
+        self._total = sum(part.size for job in jobs for part in job.parts)
+        self._done = 0
+        self.bytes_read = 0
+
+    def run(self, job: Job) -> None:
+        """One contiguous read, verification of its blocks, and their way to the sinks."""
+        with ExitStack() as stack:
+            landings = self._land(job, stack)
+            views: list[memoryview] = []
+            at = job.parts[0].offset
+            scratch = memoryview(b"")
+            for part, landing in zip(job.parts, landings, strict=True):
+                gap = part.offset - at
+                if gap > 0:
+                    if len(scratch) < gap:
+                        scratch = stack.enter_context(staging.buffer(gap))
+                    views.append(scratch[:gap])
+                views.append(landing.view)
+                at = part.offset + part.size
+            self._fetch(job, views)
+            for part, landing in zip(job.parts, landings, strict=True):
+                if self._verify:
+                    self._check(part, landing.view)
+                if landing.staged:
+                    self._deliver(part, landing.view, stack)
+                self._finish(part)
+        with self._lock:
+            self.bytes_read += at - job.parts[0].offset
+            self._done += sum(part.size for part in job.parts)
+            if self._progress is not None:
+                self._progress(self._done, self._total)
+
+    def _fetch(self, job: Job, views: list[memoryview]) -> None:
+        try:
+            self._readers[job.object].read_into(job.parts[0].offset, views)
+        except ObjectShort as error:
+            raise Corrupt("object.size", str(error), key=self._keys[job.object]) from error
+        except ObjectMissing as error:
+            raise Corrupt("object.missing", "the object vanished while it was read", key=error.key) from error
+
+    def _land(self, job: Job, stack: ExitStack) -> list[_Landing]:
+        """Gives each part its destination, or a place in one staging buffer that all parts of the job share."""
+        direct = [self._destination(part) for part in job.parts]
+        room = sum(part.size for part, view in zip(job.parts, direct, strict=True) if view is None)
+        buffer = stack.enter_context(staging.buffer(room)) if room else memoryview(b"")
+        landings = []
+        at = 0
+        for part, view in zip(job.parts, direct, strict=True):
+            if view is None:
+                landings.append(_Landing(buffer[at : at + part.size], staged=True))
+                at += part.size
+            else:
+                landings.append(_Landing(view, staged=False))
+        return landings
+
+    def _destination(self, part: Part) -> memoryview | None:
+        """The destination's own memory if the part's bytes belong there as they lie."""
+        if part.read.direct is None:
+            return None
+        sink, start, target, size = part.read.direct
+        first, last = part.read.stored_range(part.first, part.last)
+        if first < start or last > start + size:
+            return None
+        return self._open(sink)[target + first - start : target + last - start]
+
+    def _check(self, part: Part, view: memoryview) -> None:
+        read = part.read
+        digest = digest_function(self._manifest.objects[read.object].digest)
+        base, _ = read.stored_range(part.first, part.last)
+        for block in range(part.first, part.last):
+            start, stop = read.stored_range(block, block + 1)
+            number = read.first_block + block
+            if digest(view[start - base : stop - base]) != self._digests[number * 32 : number * 32 + 32]:
+                raise Corrupt(
+                    "block.digest",
+                    f"block {block} of shard {read.shard} (tensor {self._manifest.tensors.name_of(read.tensor)!r}), "
+                    f"bytes {read.offset + start} to {read.offset + stop}: the stored bytes are not those that were "
+                    "saved",
+                    key=self._keys[read.object],
+                    hint="restore the object from a copy, or load an earlier checkpoint",
+                )
+
+    def _deliver(self, part: Part, staged: memoryview, stack: ExitStack) -> None:
+        read = part.read
+        start = part.first * read.block
+        stop = min(part.last * read.block, read.nbytes)
+        if read.chain:
+            decoded = stack.enter_context(staging.buffer(stop - start))[: stop - start]
+            base, _ = read.stored_range(part.first, part.last)
+            for block in range(part.first, part.last):
+                first, last = read.stored_range(block, block + 1)
+                at = block * read.block
+                size = min(read.block, read.nbytes - at)
+                try:
+                    data = decode_block(read.chain, staged[first - base : last - base], size)
+                except Corrupt as error:
+                    raise Corrupt(error.code, error.message, key=self._keys[read.object]) from error
+                copy_bytes(decoded[at - start : at - start + size], memoryview(data))
+            staged = decoded
+        region = Region(
+            read.region.box, read.region.start + start * 8 // read.bits, read.region.start + stop * 8 // read.bits
+        )
+        for sink, wanted in read.targets:
+            scatter(staged, region, self._open(sink), wanted, read.bits)
+
+    def _open(self, sink: int) -> memoryview:
+        with self._lock:
+            memory = self._memory.get(sink)
+            if memory is None:
+                memory = self._memory[sink] = self._sinks[sink].open()
+            return memory
+
+    def _finish(self, part: Part) -> None:
+        for sink, _ in part.read.targets:
+            with self._lock:
+                self._left[sink] -= 1
+                memory = self._memory.pop(sink, None) if self._left[sink] == 0 else None
+            if memory is not None:
+                self._sinks[sink].close()
+
+

@@ -1,0 +1,70 @@
+"""What a save, a load and a verification tell their caller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pyckpt.errors import Finding
+
+__all__ = ["LoadReport", "SaveReport", "VerifyReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReport:
+    """A committed checkpoint, in figures. Sizes in bytes, times in seconds."""
+
+    url: str
+    digest: str
+    """SHA-256 of the root: the checkpoint's identity."""
+    attempt: str
+    sequence: int
+    items: tuple[str, ...]
+    tensors: int
+    shards: int
+    bytes: int
+    """Decoded bytes of all tensors in the checkpoint."""
+    written: int
+    """Bytes that all writers stored in data objects."""
+    seconds: float
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of this rank by phase: collect, begin, plan, write, commit."""
+    unchanged_shards: int = 0
+    """Shards whose digests equal those of the newest earlier checkpoint."""
+    compared_shards: int = 0
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoadReport:
+    """What a load did on this rank. Sizes in bytes, times in seconds."""
+
+    url: str
+    digest: str
+    tensors: int
+    bytes: int
+    """Bytes that arrived in tensors."""
+    read: int
+    """Bytes read from the store, blocks of digests included."""
+    seconds: float
+    skipped: tuple[Finding, ...] = ()
+    """What a load that is not strict left aside."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """Outcome of a verification; damage is listed, never raised."""
+
+    url: str
+    digest: str
+    deep: bool
+    findings: tuple[Finding, ...]
+    objects: int
+    bytes: int
+    """Bytes that were read and checked."""
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """True if nothing was found."""
+        return not self.findings

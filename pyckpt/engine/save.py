@@ -1,0 +1,278 @@
+"""One save, from the state of every rank to a committed checkpoint: two rounds of messages, none of them a plan.
+
+Round ``begin`` opens the attempt and lets every writer know who holds the same plain tensors. Then all write. Round
+``commit`` brings the tables together, and the coordinator creates the root last.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from pyckpt.engine.commit import Assets, Commit, exists
+from pyckpt.engine.coordinator import Coordinator
+from pyckpt.engine.fingerprint import fingerprints, structure_of
+from pyckpt.engine.leaves import ItemState
+from pyckpt.engine.options import SaveOptions
+from pyckpt.engine.report import SaveReport
+from pyckpt.engine.rounds import Fate, round_trip
+from pyckpt.engine.save_plan import ItemPlan, Slot, number_leaves, plan_item, plan_shards
+from pyckpt.engine.table import WriterTable, item_table, pack_table, unpack_table
+from pyckpt.engine.write import write_objects
+from pyckpt.errors import PyckptError, RankError, SaveAborted, UsageError
+from pyckpt.format.keys import attempt_marker_key, check_asset_name, check_item_name, join, root_key
+from pyckpt.storage.base import Store
+
+__all__ = ["Program", "Request", "default_threads", "save"]
+
+MARKER_SECONDS = 5.0
+"""How long a rank looks for the coordinator's marker: network file systems show new names late."""
+STALE_WARNING = (
+    "all {count} shards are the same as in the newest checkpoint before: was the state updated since, or is this a "
+    "stale snapshot?"
+)
+
+Program = tuple[str, str]
+"""Name and version of what writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one rank asks to be saved."""
+
+    collect: Callable[[], Sequence[ItemState]]
+    """Gives this rank's items; called once, its errors are told to all ranks."""
+    metadata: Mapping[str, object]
+    """The coordinator's counts."""
+    assets: Assets
+    """The coordinator's count."""
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    """What every rank knows after the first round."""
+
+    attempt: str
+    group: tuple[int, ...]
+
+
+def default_threads() -> int:
+    """Threads for one rank: its share of the cores, from 2 to 8."""
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1)
+    return max(2, min(8, (os.cpu_count() or 2) // max(1, ranks)))
+
+
+def save(
+    store: Store, name: str, request: Request, *, options: SaveOptions, coordinator: Coordinator
+) -> SaveReport:
+    """Saves the items of all ranks as the checkpoint ``name``; all ranks return once the root exists.
+
+    On any error, on any rank, all ranks raise, nothing is committed, and what was written is removed as far as
+    possible. Raises AlreadyExists, UnsupportedState, UsageError, StateDiverged, RankError, StoreError.
+    """
+    clock = _Clock()
+    collected: list[tuple[ItemState, tuple[Slot, ...]]] = []
+
+    def collect() -> bytes:
+        for item in request.collect():
+            check_item_name(item.name)
+            collected.append((item, number_leaves(item)))
+        clock.lap("collect")
+        slots = [(item.name, slot) for item, own in collected for slot in own]
+        return structure_of(slots)
+
+    answer = round_trip(coordinator, "begin", collect, lambda structures: _begin(store, name, request, structures))
+    begun = _parse_begin(answer, coordinator.rank)
+    clock.lap("begin")
+    keys: list[str] = []
+    fate = Fate()
+    commit = Commit(store, name, begun.attempt, request.program, request.metadata, options.parent)
+    try:
+        answer = round_trip(
+            coordinator,
+            "commit",
+            lambda: _write(store, name, collected, begun, options, coordinator, keys, clock),
+            lambda tables: _commit(commit, tables, request.assets),
+            fate,
+        )
+    except SaveAborted:
+        raise
+    except BaseException:
+        if fate.known:
+            _clean_up(store, name, begun.attempt, keys, commit, coordinator)
+        raise
+    clock.lap("commit")
+    if coordinator.rank == 0:
+        with suppress(OSError, PyckptError):
+            store.delete(join(name, attempt_marker_key(begun.attempt)))
+    fields: dict[str, Any] = msgpack.unpackb(answer)
+    warnings = tuple(fields.pop("warnings"))
+    return SaveReport(
+        **fields,
+        items=tuple(item.name for item, _ in collected),
+        seconds=clock.total(),
+        phases=clock.phases,
+        warnings=warnings,
+        attempt=begun.attempt,
+        url=f"{store.url.rstrip('/')}/{name}",
+    )
+
+
+class _Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self._begin = self._last = time.perf_counter()
+        self.phases: dict[str, float] = {}
+
+    def lap(self, phase: str) -> None:
+        now = time.perf_counter()
+        self.phases[phase] = now - self._last
+        self._last = now
+
+    def total(self) -> float:
+        return time.perf_counter() - self._begin
+
+
+def _begin(store: Store, name: str, request: Request, structures: Sequence[bytes]) -> bytes:
+    if store.info(root_key(name)) is not None:
+        raise exists(store, name)
+    for item, files in request.assets.items():
+        check_item_name(item)
+        for asset in files:
+            check_asset_name(asset)
+    attempt = secrets.token_hex(8)
+    marker = f'{{"attempt":"{attempt}","created":{time.time():.3f}}}\n'
+    store.put(join(name, attempt_marker_key(attempt)), marker.encode())
+    data: bytes = msgpack.packb([attempt, list(structures)])
+    return data
+
+
+def _parse_begin(answer: bytes, rank: int) -> _Begun:
+    attempt, structures = msgpack.unpackb(answer)
+    own = structures[rank]
+    return _Begun(attempt, tuple(other for other, structure in enumerate(structures) if structure == own))
+
+
+def _write(
+    store: Store,
+    name: str,
+    collected: Sequence[tuple[ItemState, tuple[Slot, ...]]],
+    begun: _Begun,
+    options: SaveOptions,
+    coordinator: Coordinator,
+    keys: list[str],
+    clock: _Clock,
+) -> bytes:
+    _check_marker(store, join(name, attempt_marker_key(begun.attempt)), coordinator)
+    threads = options.threads or default_threads()
+    plans = _plan(collected, begun, options, coordinator, threads)
+    keys += [join(name, each.key) for plan in plans for each in plan.objects]
+    clock.lap("plan")
+    stored = write_objects(
+        store,
+        name,
+        [(each, plan.chains) for plan in plans for each in plan.objects],
+        threads=threads,
+        options=options,
+    )
+    prove = coordinator.size > 1 and options.replicas in ("sample", "full")
+    tables = {}
+    at = 0
+    for plan in plans:
+        own = stored[at : at + len(plan.objects)]
+        at += len(own)
+        prints = fingerprints(plan.slots, mode=options.replicas, plain_group=begun.group) if prove else b""
+        tables[plan.state.name] = item_table(plan, own, prints, digest=options.digest, block=options.block_bytes)
+    data = pack_table(WriterTable(tables, begun.group, sum(each.size for each in stored)))
+    clock.lap("write")
+    return data
+
+
+def _check_marker(store: Store, key: str, coordinator: Coordinator) -> None:
+    """Proves that this rank sees the coordinator's store, and not a directory of the same name on another node."""
+    if coordinator.rank == 0:
+        return
+    limit = time.monotonic() + MARKER_SECONDS
+    while store.info(key) is None:
+        if time.monotonic() > limit:
+            raise RankError(
+                "store.split",
+                f"rank {coordinator.rank} does not see what rank 0 wrote to {store.url!r}",
+                key=f"rank {coordinator.rank}",
+                hint="all ranks must save to one shared store; a directory on each node's own disk is not one",
+            )
+        time.sleep(0.05)
+
+
+def _plan(
+    collected: Sequence[tuple[ItemState, tuple[Slot, ...]]],
+    begun: _Begun,
+    options: SaveOptions,
+    coordinator: Coordinator,
+    threads: int,
+) -> list[ItemPlan]:
+    shards = plan_shards(collected, rank=coordinator.rank, plain_group=begun.group, options=options)
+    return [
+        plan_item(
+            item,
+            slots,
+            shards[item.name],
+            attempt=begun.attempt,
+            rank=coordinator.rank,
+            size=coordinator.size,
+            threads=threads,
+            options=options,
+        )
+        for item, slots in collected
+    ]
+
+
+def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets) -> bytes:
+    tables = [unpack_table(data) for data in packed]
+    known = {item for table in tables for item in table.items}
+    strangers = sorted(set(assets) - known)
+    if strangers:
+        raise UsageError(
+            "usage.invalid", f"assets are given for items that are not saved: {strangers}", hint=f"items: {sorted(known)}"
+        )
+    committed = commit.run(tables, assets)
+    root = committed.root
+    warnings = []
+    if committed.compared_shards and committed.unchanged_shards == committed.compared_shards:
+        warnings.append(STALE_WARNING.format(count=committed.compared_shards))
+    fields = {
+        "digest": root.digest,
+        "sequence": root.sequence,
+        "tensors": sum(entry.tensors for entry in root.items.values()),
+        "shards": sum(entry.shards for entry in root.items.values()),
+        "bytes": sum(entry.bytes for entry in root.items.values()),
+        "written": committed.written,
+        "unchanged_shards": committed.unchanged_shards,
+        "compared_shards": committed.compared_shards,
+        "warnings": warnings,
+    }
+    data: bytes = msgpack.packb(fields)
+    return data
+
+
+def _clean_up(
+    store: Store, name: str, attempt: str, keys: Sequence[str], commit: Commit, coordinator: Coordinator
+) -> None:
+    """Removes what this rank wrote, unless the root exists after all: then it was committed and must stay."""
+    with suppress(OSError, PyckptError):
+        if store.info(root_key(name)) is not None:
+            return
+        for key in keys:
+            store.delete(key)
+        if coordinator.rank == 0:
+            commit.clean_up()
+            store.delete(join(name, attempt_marker_key(attempt)))

@@ -1,0 +1,255 @@
+"""Decides what this writer stores where; pure, and the same on every run over the same state.
+
+Leaves → pieces dealt to this writer → shards → data objects. Nothing here touches storage, other ranks or the bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+from pyckpt.engine.deal import deal
+from pyckpt.engine.leaves import ItemState, Source, TensorLeaf
+from pyckpt.engine.options import CodecName, SaveOptions
+from pyckpt.errors import UsageError
+from pyckpt.format.codecs import Chain, Codec
+from pyckpt.format.dtypes import DType, byte_count, dtype_of
+from pyckpt.format.geometry import Region, check_region
+from pyckpt.format.keys import object_key
+from pyckpt.format.names import entry_name, region_entry_name
+from pyckpt.format.safetensors import Entry, build_header
+from pyckpt.format.tree import Path, walk
+from pyckpt.limits import MAX_OBJECT_HEADER_TARGET
+
+__all__ = ["ItemPlan", "ObjectPlan", "ShardPlan", "Slot", "number_leaves", "plan_item", "plan_shards"]
+
+RAW_BELOW = 4096
+"""Shards of fewer bytes are stored without codec: a frame would cost more than it saves."""
+SPLIT_BYTES = 64 << 20
+"""An item is spread over one object per thread once each gets this much: writes to one file take turns."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """One tensor of an item on this writer."""
+
+    number: int
+    path: Path
+    """First place in the tree."""
+    name: str
+    leaf: TensorLeaf
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPlan:
+    """One region that this writer stores. Sizes in bytes."""
+
+    tensor: int
+    region: Region
+    source: Source
+    source_start: int
+    nbytes: int
+    dtype: DType
+    entry: str
+    header_shape: tuple[int, ...]
+    chain: int
+    """Number of the codec chain; 0 stores the bytes as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectPlan:
+    """One data object. ``size`` is exact unless a shard is encoded, then it is the size before encoding."""
+
+    key: str
+    shards: tuple[ShardPlan, ...]
+    header: bytes
+    offsets: tuple[int, ...]
+    """Where each shard begins in the object, if nothing is encoded."""
+    size: int
+    encoded: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ItemPlan:
+    """What this writer contributes to one item."""
+
+    state: ItemState
+    slots: tuple[Slot, ...]
+    chains: tuple[Chain, ...]
+    objects: tuple[ObjectPlan, ...] = field(default=())
+
+
+def number_leaves(item: ItemState) -> tuple[Slot, ...]:
+    """Numbers the tensors of an item in tree order; a leaf that stands at several places gets one number."""
+    slots: dict[int, Slot] = {}
+    for path, leaf in walk(item.tree):
+        if isinstance(leaf, TensorLeaf) and id(leaf) not in slots:
+            slots[id(leaf)] = Slot(len(slots), path, entry_name(path), leaf)
+    return tuple(slots.values())
+
+
+def _chains(codec: CodecName, level: int) -> tuple[Chain, ...]:
+    """Codec chains of an item: 0 none, 1 zstd, then byte planes of 2, 4 and 8 bytes."""
+    if codec == "none":
+        return ((),)
+    zstd = (Codec("zstd", {"level": level}),)
+    if codec == "zstd":
+        return (), zstd
+    return (), zstd, *((Codec("planes", {"item": width, "level": level}),) for width in (2, 4, 8))
+
+
+def _chain_of(codec: CodecName, dtype: DType, nbytes: int) -> int:
+    if codec == "none" or nbytes < RAW_BELOW:
+        return 0
+    if codec == "planes":
+        return {2: 2, 4: 3, 8: 4}.get(dtype.item, 1)
+    return 1
+
+
+def plan_shards(
+    items: Sequence[tuple[ItemState, Sequence[Slot]]],
+    *,
+    rank: int,
+    plain_group: Sequence[int],
+    options: SaveOptions,
+) -> dict[str, list[ShardPlan]]:
+    """Gives the shards that writer ``rank`` stores, by item name.
+
+    ``plain_group`` are the writers whose plain tensors look like this writer's, itself included. Raises UsageError
+    ``state.layout`` for a region outside its tensor.
+    """
+    shards: dict[str, list[ShardPlan]] = {item.name: [] for item, _ in items}
+    groups: dict[tuple[int, ...], list[tuple[ItemState, Slot, int, DType, int]]] = {}
+    alone = (rank,)
+    plain = tuple(plain_group)
+    for item, slots in items:
+        for slot in slots:
+            leaf = slot.leaf
+            dtype = dtype_of(leaf.dtype)
+            members = plain if leaf.replicas is None else (leaf.replicas or alone)
+            for number, piece in enumerate(leaf.pieces):
+                check_region(piece.region, leaf.shape)
+                nbytes = byte_count(dtype, piece.region.elements)
+                if nbytes != piece.source.nbytes:
+                    raise UsageError(
+                        "state.layout",
+                        f"region needs {nbytes} bytes, its memory has {piece.source.nbytes}",
+                        key=f"{item.name}/{slot.name}",
+                        hint="declare the region that the local tensor really holds",
+                    )
+                if nbytes == 0 and (0 not in leaf.shape or rank != members[0]):
+                    continue
+                groups.setdefault(members, []).append((item, slot, number, dtype, nbytes))
+    for members, held in groups.items():
+        held.sort(key=lambda entry: (entry[0].name, entry[1].name, entry[2]))
+        if options.replicas == "first":
+            members = members[:1]
+        quantum = [options.block_bytes * (3 if dtype.bits == 6 else 1) for _, _, _, dtype, _ in held]
+        for part in deal([entry[4] for entry in held], members, quantum=quantum):
+            if part.writer != rank:
+                continue
+            item, slot, number, dtype, nbytes = held[part.piece]
+            piece = slot.leaf.pieces[number]
+            region = piece.region
+            if part.stop - part.start != nbytes:
+                first = region.start + part.start * 8 // dtype.bits
+                last = region.start + part.stop * 8 // dtype.bits
+                region = Region(region.box, first, last)
+            chain = _chain_of(options.codec_of(item.name), dtype, part.stop - part.start)
+            shards[item.name].append(
+                ShardPlan(
+                    slot.number,
+                    region,
+                    piece.source,
+                    part.start,
+                    part.stop - part.start,
+                    dtype,
+                    region_entry_name(slot.name, region, slot.leaf.shape, encoded=chain != 0),
+                    _header_shape(region, dtype),
+                    chain,
+                )
+            )
+    return shards
+
+
+def _header_shape(region: Region, dtype: DType) -> tuple[int, ...]:
+    shape = region.box.size if region.is_whole_run else (region.stop - region.start,)
+    return shape if dtype.lanes == 1 else (*shape, dtype.lanes)
+
+
+def plan_item(
+    item: ItemState,
+    slots: Sequence[Slot],
+    shards: Sequence[ShardPlan],
+    *,
+    attempt: str,
+    rank: int,
+    size: int,
+    threads: int,
+    options: SaveOptions,
+) -> ItemPlan:
+    """Lays the shards of an item out in data objects.
+
+    Within an object shards lie by falling item size, encoded ones last, so that each begins at a multiple of its item
+    size. Objects of writer ``rank`` of ``size`` are numbered ``rank``, ``rank + size``, …
+    """
+    objects = []
+    for number, group in enumerate(_spread(shards, threads, options.max_object_bytes)):
+        group.sort(key=lambda shard: (shard.chain != 0, -shard.dtype.item if shard.chain == 0 else 0))
+        ends = list(accumulate((shard.nbytes for shard in group), initial=0))
+        encoded = any(shard.chain for shard in group)
+        header = build_header(
+            [
+                Entry(
+                    shard.entry,
+                    "U8" if shard.chain else shard.dtype.container,
+                    (shard.nbytes,) if shard.chain else shard.header_shape,
+                    begin,
+                    end,
+                )
+                for shard, begin, end in zip(group, ends, ends[1:], strict=False)
+            ],
+            object_metadata(attempt),
+        )
+        start = len(header)
+        key = object_key(item.name, attempt, rank + size * number)
+        offsets = tuple(start + at for at in ends[:-1])
+        objects.append(ObjectPlan(key, tuple(group), header, offsets, start + ends[-1], encoded))
+    return ItemPlan(item, tuple(slots), _chains(options.codec_of(item.name), options.codec_level), tuple(objects))
+
+
+def object_metadata(attempt: str) -> dict[str, str]:
+    """``__metadata__`` of our data objects; common loaders of safetensors insist on ``format``."""
+    return {"format": "pt", "scf.attempt": attempt}
+
+
+def _spread(shards: Sequence[ShardPlan], threads: int, max_bytes: int) -> list[list[ShardPlan]]:
+    """Distributes shards over objects: by bytes, few objects, none over ``max_bytes`` unless one shard alone is."""
+    total = sum(shard.nbytes for shard in shards)
+    names = sum(len(shard.entry) + 120 for shard in shards)
+    count = max(
+        min(threads, total // SPLIT_BYTES),
+        -(-total // max_bytes),
+        -(-names // MAX_OBJECT_HEADER_TARGET),
+        1 if shards else 0,
+    )
+    if count <= 1:
+        return [list(shards)] if shards else []
+    bins: list[list[ShardPlan]] = [[] for _ in range(count)]
+    loads = [0] * count
+    for index in sorted(range(len(shards)), key=lambda i: (-shards[i].nbytes, i)):
+        lightest = loads.index(min(loads))
+        if loads[lightest] and loads[lightest] + shards[index].nbytes > max_bytes:
+            bins.append([])
+            loads.append(0)
+            lightest = len(loads) - 1
+        bins[lightest].append(shards[index])
+        loads[lightest] += shards[index].nbytes
+    order: dict[int, int] = {id(shard): i for i, shard in enumerate(shards)}
+    for group in bins:
+        group.sort(key=lambda shard: order[id(shard)])
+    return [group for group in bins if group]
+
+

@@ -1,0 +1,189 @@
+"""The calls that most users need: save, load, open, verify, list, latest, delete, diff."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pyckpt.engine.checkpoint import Checkpoint
+from pyckpt.engine.delete import GRACE_SECONDS, Collected, collect_garbage
+from pyckpt.engine.delete import delete as delete_checkpoint
+from pyckpt.engine.diff import DiffReport
+from pyckpt.engine.diff import diff as diff_checkpoints
+from pyckpt.engine.listing import list_checkpoints, newest
+from pyckpt.engine.load import Loaded
+from pyckpt.engine.load import load as load_checkpoint
+from pyckpt.engine.open import open_root
+from pyckpt.engine.options import LoadOptions, Progress, SaveOptions
+from pyckpt.engine.report import SaveReport, VerifyReport
+from pyckpt.engine.save import Request, default_threads
+from pyckpt.engine.save import save as save_checkpoint
+from pyckpt.engine.verify import verify as verify_checkpoint
+from pyckpt.errors import UsageError
+from pyckpt.frameworks import framework_for
+from pyckpt.storage.base import Store
+from pyckpt.storage.url import open_store, split_url
+from pyckpt.version import PROGRAM
+
+__all__ = ["delete", "diff", "gc", "latest", "list_", "load", "load_report", "open_", "save", "verify"]
+
+Url = str | os.PathLike[str]
+
+
+def save(
+    url: Url,
+    state: Mapping[str, object],
+    *,
+    metadata: Mapping[str, object] | None = None,
+    assets: Mapping[str, Mapping[str, Url | bytes]] | None = None,
+    options: SaveOptions | None = None,
+) -> SaveReport:
+    """Saves ``state`` (item name -> module, optimizer, scheduler, RNG(), nested values) as one checkpoint.
+
+    All ranks of the default process group call it together. The checkpoint exists once the call returns, and not at
+    all if it raises. ``metadata`` is any JSON-like mapping (step, metrics, …); ``assets`` are files kept with an item,
+    ``{item: {name: path or bytes}}``. Raises PyckptError with a code; see ``pyckpt.errors``.
+    """
+    options = options or SaveOptions()
+    store, name = _locate(url, io=options.io)
+    framework = framework_for("auto")
+    coordinator = framework.coordinator(
+        f"save {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
+    )
+    try:
+        described = {**framework.parallel(state), **(metadata or {})}
+        request = Request(
+            lambda: framework.collect(state, coordinator, options),
+            described,
+            _read_assets(assets) if coordinator.rank == 0 else {},
+            PROGRAM,
+        )
+        return save_checkpoint(store, name, request, options=options, coordinator=coordinator)
+    finally:
+        coordinator.close()
+
+
+def load(
+    url: Url,
+    *,
+    into: Mapping[str, object] | None = None,
+    items: Sequence[str] | None = None,
+    device: object = None,
+    options: LoadOptions | None = None,
+    layout: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Loads a checkpoint: in place into the objects of ``into``, or ``items`` (default: all) as fresh values.
+
+    Every rank passes its own objects, in whatever layout they have now. Nothing is changed unless everything fits; the
+    error lists all mismatches. Gives item name -> the filled object or the fresh value.
+    """
+    return dict(_load(url, into, items, device, options, layout).values)
+
+
+def load_report(
+    url: Url,
+    *,
+    into: Mapping[str, object] | None = None,
+    items: Sequence[str] | None = None,
+    device: object = None,
+    options: LoadOptions | None = None,
+    layout: Mapping[str, Any] | None = None,
+) -> Loaded:
+    """Like ``load``, and gives the report and the root as well."""
+    return _load(url, into, items, device, options, layout)
+
+
+def _load(
+    url: Url,
+    into: Mapping[str, object] | None,
+    items: Sequence[str] | None,
+    device: object,
+    options: LoadOptions | None,
+    layout: Mapping[str, Any] | None,
+) -> Loaded:
+    options = options or LoadOptions()
+    if into is not None and items is not None:
+        into = {item: into[item] for item in items}
+    store, name = _locate(url)
+    framework = framework_for(options.framework, device=device)
+    coordinator = framework.coordinator(
+        f"load {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
+    )
+    try:
+        binders = None if into is None else framework.binders(into, coordinator, options, layout or {})
+        return load_checkpoint(
+            store, name, binders, framework.fresh(device), items=items, options=options, coordinator=coordinator
+        )
+    finally:
+        coordinator.close()
+
+
+def open_(url: Url, *, framework: str = "auto") -> Checkpoint:
+    """Opens a checkpoint lazily: ``open(url)["policy_model"]["layers.0.weight"][0:128]`` reads just those rows."""
+    store, name = _locate(url)
+    return Checkpoint.open(store, name, framework_for(framework).wrap)
+
+
+def verify(url: Url, *, deep: bool = True, progress: Progress | None = None) -> VerifyReport:
+    """Checks a checkpoint; ``deep`` reads and checks every byte. Damage is listed in the report, never raised."""
+    store, name = _locate(url)
+    return verify_checkpoint(store, name, deep=deep, threads=default_threads(), progress=progress)
+
+
+def list_(store: Url) -> list[str]:
+    """URLs of the committed checkpoints of a store, newest first. Those with a damaged root are not listed."""
+    opened = open_store(os.fspath(store))
+    return [f"{opened.url.rstrip('/')}/{each.name}" for each in list_checkpoints(opened) if each.root is not None]
+
+
+def latest(store: Url) -> str | None:
+    """URL of the newest committed checkpoint (highest sequence), or None."""
+    opened = open_store(os.fspath(store))
+    found = newest(opened)
+    return None if found is None else f"{opened.url.rstrip('/')}/{found.name}"
+
+
+def delete(url: Url, *, grace: float | None = None) -> None:
+    """Deletes a checkpoint: it is gone at once; its bytes go with garbage collection after the grace period.
+
+    With ``grace`` in seconds, its unreachable bytes that are older than this are collected right away.
+    """
+    store, name = _locate(url)
+    delete_checkpoint(store, name)
+    if grace is not None:
+        collect_garbage(store, grace=grace, only=name)
+
+
+def gc(store: Url, *, grace: float = GRACE_SECONDS, dry_run: bool = False) -> Collected:
+    """Removes what no checkpoint of the store reaches and what is older than ``grace`` seconds."""
+    return collect_garbage(open_store(os.fspath(store)), grace=grace, dry_run=dry_run)
+
+
+def diff(a: Url, b: Url, *, values: bool = False) -> DiffReport:
+    """What differs between two checkpoints; ``values`` reads tensors that digests can't compare."""
+    one, two = _locate(a), _locate(b)
+    return diff_checkpoints(open_root(*one), open_root(*two), values=values)
+
+
+def _locate(url: Url, *, io: str = "auto") -> tuple[Store, str]:
+    store_url, name = split_url(os.fspath(url))
+    return open_store(store_url, io=io), name
+
+
+def _read_assets(assets: Mapping[str, Mapping[str, Url | bytes]] | None) -> dict[str, dict[str, bytes]]:
+    read: dict[str, dict[str, bytes]] = {}
+    for item, files in (assets or {}).items():
+        read[item] = {}
+        for name, content in files.items():
+            if isinstance(content, bytes):
+                read[item][name] = content
+                continue
+            try:
+                with open(content, "rb") as file:
+                    read[item][name] = file.read()
+            except OSError as error:
+                raise UsageError(
+                    "usage.invalid", f"the asset can't be read: {error}", key=f"{item}/{name}"
+                ) from error
+    return read

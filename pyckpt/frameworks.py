@@ -1,0 +1,107 @@
+"""Chooses the package that walks and fills what the caller holds: torch if the process has it, else NumPy alone.
+
+Torch is never imported for its own sake: a process that doesn't use it starts fast and works without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import Any, Protocol
+
+import numpy as np
+
+from pyckpt.engine.coordinator import Coordinator, Single
+from pyckpt.engine.leaves import Binder, ItemState
+from pyckpt.engine.options import LoadOptions, SaveOptions
+from pyckpt.errors import UsageError
+
+__all__ = ["Framework", "framework_for"]
+
+
+class Framework(Protocol):
+    """What the facade asks of a framework's package."""
+
+    def coordinator(
+        self, subject: str, *, collective: bool | None, timeout: float, silence: float
+    ) -> Coordinator: ...
+
+    def collect(
+        self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions
+    ) -> Sequence[ItemState]: ...
+
+    def binders(
+        self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
+    ) -> Mapping[str, Binder]: ...
+
+    def fresh(self, device: object) -> Binder: ...
+
+    def wrap(self, data: bytearray, dtype: str, shape: tuple[int, ...]) -> Any: ...
+
+    def parallel(self, state: Mapping[str, object]) -> dict[str, object]: ...
+
+
+def framework_for(choice: str, *, device: object = None) -> Framework:
+    """The framework that ``choice`` names; ``auto`` is torch where it is in use or asked for by ``device``."""
+    if choice not in ("auto", "torch", "numpy"):
+        raise UsageError("usage.invalid", f"framework is {choice!r}, expected auto, torch or numpy")
+    if choice == "torch" or (choice == "auto" and (device is not None or _torch_wanted())):
+        from pyckpt.torch.framework import TorchFramework
+
+        return TorchFramework()
+    return NumpyFramework()
+
+
+def _torch_wanted() -> bool:
+    """Torch is imported already, or installed: a fresh tensor is then a torch tensor."""
+    return "torch" in sys.modules or find_spec("torch") is not None
+
+
+class NumpyFramework:
+    """One process with NumPy arrays."""
+
+    def coordinator(
+        self, subject: str, *, collective: bool | None, timeout: float, silence: float
+    ) -> Coordinator:
+        """This process alone."""
+        del subject, collective, timeout, silence
+        return Single()
+
+    def collect(
+        self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions
+    ) -> Sequence[ItemState]:
+        """Items of nested values with arrays."""
+        from pyckpt.numpy import collect_numpy
+
+        del coordinator, options
+        return collect_numpy(state)
+
+    def binders(
+        self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
+    ) -> Mapping[str, Binder]:
+        """Binders that fill arrays in place."""
+        from pyckpt.numpy import bind_numpy
+
+        del coordinator, layout
+        return bind_numpy(into, strict=options.strict, dtype=options.dtype)
+
+    def fresh(self, device: object) -> Binder:
+        """A binder that makes new arrays."""
+        from pyckpt.numpy import FreshArrayBinder
+
+        del device
+        return FreshArrayBinder()
+
+    def wrap(self, data: bytearray, dtype: str, shape: tuple[int, ...]) -> Any:
+        """An array over the bytes."""
+        from pyckpt.numpy import numpy_dtype
+
+        return np.frombuffer(data, numpy_dtype(dtype)).reshape(shape)
+
+    def parallel(self, state: Mapping[str, object]) -> dict[str, object]:
+        """There is one process."""
+        del state
+        return {}
+
+

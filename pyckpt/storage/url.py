@@ -1,0 +1,83 @@
+"""From what a user types to a store, and to the name of a checkpoint in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Any, Final
+from urllib.parse import unquote
+
+from pyckpt.errors import InvalidKey, UsageError
+from pyckpt.storage.base import Store
+from pyckpt.storage.local import LocalStore
+from pyckpt.storage.memory import MemoryStore
+
+__all__ = ["open_store", "split_url"]
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
+_CHECKPOINT: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+def open_store(url: str | os.PathLike[str], *, io: str = "auto", **options: Any) -> Store:
+    """Give the store of a directory path, ``file:``, ``memory:`` or any URL that fsspec knows.
+
+    ``io`` is how a local store writes large objects; ``options`` are fsspec's storage options. UsageError.
+    """
+    text = _text(url)
+    scheme, rest = _split_scheme(text)
+    if scheme not in ("", "file", "memory"):
+        from pyckpt.storage.fsspec_store import FsspecStore  # noqa: PLC0415  costs 60 ms that local stores need not pay
+
+        return FsspecStore(text, **options)
+    if options:
+        raise UsageError("usage.invalid", f"a local store takes no storage options, found {sorted(options)}", key=text)
+    if scheme == "memory":
+        return MemoryStore(_strip(rest))
+    return LocalStore(_file_path(rest, text) if scheme == "file" else text, io)
+
+
+def split_url(url: str | os.PathLike[str]) -> tuple[str, str]:
+    """Give the store and the checkpoint name that a checkpoint's URL or path is made of.
+
+    ``run/step_10`` -> (``run``, ``step_10``); a bare name is in the current directory; trailing slashes do not count.
+    UsageError if the URL has no room for both; InvalidKey if the last part is no checkpoint name.
+    """
+    text = _text(url)
+    scheme, rest = _split_scheme(text)
+    store, slash, name = rest.rstrip("/").rpartition("/")
+    if not _CHECKPOINT.fullmatch(name) or name in (".", ".."):
+        raise InvalidKey(
+            "key.invalid",
+            f"expected a checkpoint name of 1 to 128 letters, digits, '.', '_' and '-', found {name!r}",
+            key=text,
+            hint="the last part of the path or URL names the checkpoint, what is before it the store",
+        )
+    store = store.rstrip("/")
+    if not scheme:
+        return (store or ("/" if slash else ".")), name
+    if not slash or (not store and scheme != "file"):
+        raise UsageError("usage.invalid", "expected a store and a checkpoint: s3://bucket/run/step_10", key=text)
+    return f"{scheme}://{store or '/'}", name
+
+
+def _text(url: str | os.PathLike[str]) -> str:
+    text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise UsageError("usage.invalid", f"expected a path or URL, found {url!r}")
+    return text
+
+
+def _split_scheme(text: str) -> tuple[str, str]:
+    match = _SCHEME.match(text)
+    return (match[1].lower(), text[match.end() :]) if match else ("", text)
+
+
+def _strip(rest: str) -> str:
+    return rest.strip("/")
+
+
+def _file_path(rest: str, text: str) -> str:
+    path = unquote(rest.removeprefix("localhost"))
+    if not path.startswith("/"):
+        raise UsageError("usage.invalid", "expected an absolute path, as in file:///data/run", key=text)
+    return path

@@ -1,0 +1,80 @@
+"""Torch as the facade sees it: who the ranks are, how state becomes items, how items become state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from pyckpt.engine.coordinator import Coordinator
+from pyckpt.engine.leaves import Binder, ItemState
+from pyckpt.engine.options import LoadOptions, SaveOptions
+from pyckpt.torch.bind import BindOptions, FreshBinder, binders
+from pyckpt.torch.collect import collect
+from pyckpt.torch.dtypes import torch_dtype
+from pyckpt.torch.group import coordinator_for
+
+__all__ = ["TorchFramework"]
+
+
+class TorchFramework:
+    """See ``pyckpt.frameworks.Framework``."""
+
+    def coordinator(
+        self, subject: str, *, collective: bool | None, timeout: float, silence: float
+    ) -> Coordinator:
+        """All ranks of the default process group, or this process alone."""
+        return coordinator_for(subject, collective=collective, timeout=timeout, silence=silence)
+
+    def collect(
+        self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions
+    ) -> Sequence[ItemState]:
+        """This rank's items."""
+        return collect(state, rank=coordinator.rank, world_size=coordinator.size, layout=options.layout)
+
+    def binders(
+        self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
+    ) -> Mapping[str, Binder]:
+        """Binders that fill modules, optimizers and tensors in place."""
+        return binders(
+            into,
+            BindOptions(
+                strict=options.strict,
+                map_key=options.map_key,
+                dtype=options.dtype,
+                per_rank=options.on_resize,
+                rank=coordinator.rank,
+                world_size=coordinator.size,
+                layout=layout,
+            ),
+        )
+
+    def fresh(self, device: object) -> Binder:
+        """A binder that makes new tensors on ``device``."""
+        return FreshBinder(device)  # type: ignore[arg-type]
+
+    def wrap(self, data: bytearray, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
+        """A tensor over the bytes."""
+        kind = torch_dtype(dtype)
+        if not data:
+            return torch.empty(shape, dtype=kind)
+        return torch.frombuffer(data, dtype=torch.uint8).view(kind).reshape(shape)
+
+    def parallel(self, state: Mapping[str, object]) -> dict[str, object]:
+        """The parallel layout, for the metadata: ranks, and the meshes that tensors lie on."""
+        if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+            return {}
+        meshes = {}
+        for value in state.values():
+            if isinstance(value, nn.Module):
+                for tensor in value.parameters():
+                    if isinstance(tensor, DTensor):
+                        mesh = tensor.device_mesh
+                        meshes[str(mesh.mesh_dim_names), tuple(mesh.mesh.shape)] = {
+                            "shape": list(mesh.mesh.shape),
+                            "names": list(mesh.mesh_dim_names or ()),
+                        }
+        return {"parallel": {"world_size": torch.distributed.get_world_size(), "meshes": list(meshes.values())}}

@@ -1,0 +1,192 @@
+"""The ranks of a process group as one conversation, over the group's own key-value store.
+
+No collective is used: a gather can't name a rank that died, and the training's communicator is not ours to use. Every
+rank gives signs of life while it works; who falls silent is named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
+from typing import Any
+
+import torch.distributed as dist
+
+from pyckpt.engine.coordinator import Coordinator, Single
+from pyckpt.errors import RankError
+
+__all__ = ["GroupCoordinator", "coordinator_for"]
+
+POLL_SECONDS = 0.002
+POLL_MAX_SECONDS = 0.05
+FAREWELL_SECONDS = 10.0
+
+_begun: Counter[str] = Counter()
+"""Conversations that this process began, by subject. A rank that missed one about another subject stays in step."""
+
+
+def coordinator_for(subject: str, *, collective: bool | None, timeout: float, silence: float) -> Coordinator:
+    """The coordinator for a save or load: all ranks of the default process group, or this process alone.
+
+    ``subject`` must be the same on all ranks (what is done, and to which URL). Times in seconds.
+    """
+    if collective is False or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return Single()
+    store = dist.distributed_c10d._get_default_store()
+    return GroupCoordinator(
+        store, dist.get_rank(), dist.get_world_size(), subject=subject, timeout=timeout, silence=silence
+    )
+
+
+class GroupCoordinator:
+    """A conversation between ``size`` ranks through a ``torch.distributed`` store."""
+
+    def __init__(
+        self, store: dist.Store, rank: int, size: int, *, subject: str, timeout: float, silence: float
+    ) -> None:
+        self.rank = rank
+        self.size = size
+        _begun[subject] += 1
+        name = hashlib.sha256(f"{subject}#{_begun[subject]}".encode()).hexdigest()[:24]
+        self._store: Any = dist.PrefixStore(f"pyckpt/{name}", store)
+        self._timeout = timeout
+        self._silence = silence
+        self._round = 0
+        self._spent: list[str] = []
+        self._lost_ranks = False
+        self._stop = threading.Event()
+        self._beat = threading.Thread(target=self._give_signs, name="pyckpt-alive", daemon=True)
+        self._beat.start()
+
+    def gather(self, what: str, payload: bytes) -> list[bytes] | None:
+        """Sends the payload to rank 0; see the protocol."""
+        self._round += 1
+        if self.rank != 0:
+            self._set(f"{self._round}/{self.rank}", payload)
+            return None
+        received = {0: payload}
+        waiting = {rank: f"{self._round}/{rank}" for rank in range(1, self.size)}
+        for rank in self._wait(waiting, what):
+            key = waiting[rank]
+            received[rank] = self._get(key)
+            self._delete(key)
+        for key in self._spent:
+            self._delete(key)
+        self._spent.clear()
+        return [received[rank] for rank in range(self.size)]
+
+    def announce(self, what: str, payload: bytes | None) -> bytes:
+        """Passes rank 0's payload to everybody; see the protocol."""
+        key = f"{self._round}/all"
+        if self.rank == 0:
+            if payload is None:
+                raise RankError("rank.failed", f"rank 0 has nothing to announce for {what!r}", key="rank 0")
+            self._set(key, payload)
+            self._spent.append(key)
+            return payload
+        for _ in self._wait({0: key}, what):
+            pass
+        return self._get(key)
+
+    def close(self) -> None:
+        """Ends the conversation. Rank 0 waits a moment until all have heard the last word: it may host the store."""
+        self._stop.set()
+        with suppress(RuntimeError):
+            if self.rank != 0:
+                self._store.set(f"bye/{self.rank}", b"1")
+                return
+            byes = [f"bye/{rank}" for rank in range(1, self.size)]
+            limit = time.monotonic() + (0.0 if self._lost_ranks else FAREWELL_SECONDS)
+            while not self._store.check(byes) and time.monotonic() < limit:
+                time.sleep(POLL_SECONDS)
+            for key in [*self._spent, *byes, *(f"alive/{rank}" for rank in range(self.size))]:
+                self._store.delete_key(key)
+
+    def _give_signs(self) -> None:
+        period = max(0.05, min(self._silence / 8, 5.0))
+        count = 0
+        while True:
+            count += 1
+            with suppress(RuntimeError):
+                self._store.set(f"alive/{self.rank}", str(count))
+            if self._stop.wait(period):
+                return
+
+    def _wait(self, keys: dict[int, str], what: str) -> Iterable[int]:
+        """Gives ranks as their key arrives. Raises RankError that names all ranks that will not answer."""
+        begin = time.monotonic()
+        seen: dict[int, tuple[bytes, float]] = {}
+        waiting = dict(keys)
+        pause = POLL_SECONDS
+        looked = begin
+        while waiting:
+            came = [rank for rank, key in waiting.items() if self._has(key)]
+            for rank in came:
+                del waiting[rank]
+                yield rank
+            if not waiting:
+                return
+            now = time.monotonic()
+            if now - looked > self._silence / 16:
+                looked = now
+                silent = [rank for rank in waiting if self._is_silent(rank, seen, now)]
+                if silent:
+                    raise self._lost("rank.failed", silent, what, f"gave no sign of life for {self._silence:g} s")
+            if now - begin > self._timeout:
+                raise self._lost("rank.timeout", list(waiting), what, f"did not answer within {self._timeout:g} s")
+            pause = POLL_SECONDS if came else min(pause * 1.5, POLL_MAX_SECONDS)
+            time.sleep(pause)
+
+    def _is_silent(self, rank: int, seen: dict[int, tuple[bytes, float]], now: float) -> bool:
+        key = f"alive/{rank}"
+        if not self._has(key):
+            return False  # has not begun: a straggler, for which the long limit holds
+        sign = self._get(key)
+        last = seen.get(rank)
+        if last is None or last[0] != sign:
+            seen[rank] = (sign, now)
+            return False
+        return now - last[1] > self._silence
+
+    def _lost(self, code: str, ranks: list[int], what: str, why: str) -> RankError:
+        names = ", ".join(f"rank {rank}" for rank in sorted(ranks))
+        self._lost_ranks = True
+        return RankError(
+            code,
+            f"{names} {why} ({what})",
+            key=names,
+            hint="nothing was committed; look at the log of that rank",
+        )
+
+    def _has(self, key: str) -> bool:
+        try:
+            return bool(self._store.check([key]))
+        except RuntimeError as error:
+            raise self._gone(error) from error
+
+    def _get(self, key: str) -> bytes:
+        try:
+            return bytes(self._store.get(key))
+        except RuntimeError as error:
+            raise self._gone(error) from error
+
+    def _set(self, key: str, payload: bytes) -> None:
+        try:
+            self._store.set(key, payload)
+        except RuntimeError as error:
+            raise self._gone(error) from error
+
+    def _delete(self, key: str) -> None:
+        with suppress(RuntimeError):
+            self._store.delete_key(key)
+
+    def _gone(self, error: Exception) -> RankError:
+        return RankError(
+            "rank.failed",
+            f"the process group's store can't be reached, so the rank that hosts it is gone: {error}",
+            key="rank 0",
+        )

@@ -1,0 +1,106 @@
+"""Tensors as leaves: one leaf per distinct tensor of an item, so that an alias is the same object twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from pyckpt.engine.leaves import Piece, TensorLeaf
+from pyckpt.errors import UsageError
+from pyckpt.format.geometry import Ints, Region
+from pyckpt.format.tree import Path, path_text
+from pyckpt.torch.dtypes import NAMES, registry_name
+from pyckpt.torch.layout import Declared
+from pyckpt.torch.placed import is_dtensor, is_ordinary, is_sharded_tensor, place
+from pyckpt.torch.source import TensorSource
+
+__all__ = ["LeafMaker", "memory_key"]
+
+
+def memory_key(tensor: torch.Tensor) -> tuple[Any, ...] | None:
+    """What equal for two tensors means that they are one memory seen alike; None for tensors without any.
+
+    All empty tensors have the pointer 0, so they never are aliases by memory.
+    """
+    if tensor.layout is not torch.strided or tensor.is_meta or not tensor.nbytes:
+        return None
+    pointer = tensor.data_ptr()
+    if not pointer:
+        return None
+    return (pointer, tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg())
+
+
+class LeafMaker:
+    """Makes the tensor leaves of one item on one rank."""
+
+    def __init__(self, item: str) -> None:
+        self.item = item
+        self._by_object: dict[tuple[int, bool], TensorLeaf] = {}
+        self._by_memory: dict[tuple[Any, ...], TensorLeaf] = {}
+        self._whole: dict[Ints, Region] = {}
+        # Ids are only unique among objects that are alive.
+        self._alive: list[torch.Tensor] = []
+
+    def leaf(
+        self,
+        tensor: torch.Tensor,
+        path: Path,
+        *,
+        declared: Declared | None = None,
+        alone: bool = False,
+        owner: bool | None = None,
+    ) -> TensorLeaf:
+        """The leaf of ``tensor``.
+
+        ``alone``: only this rank has the path (a value of its own index), so that nobody else holds the tensor.
+        ``owner``: True if this rank's copy counts and the others' do not (buffers under DDP), False if it is such an
+        other copy, None for everything else.
+        """
+        known = self._by_object.get((id(tensor), alone))
+        if known is not None:
+            return known
+        simple = is_ordinary(tensor) or not (is_dtensor(tensor) or is_sharded_tensor(tensor))
+        memory = memory_key(tensor) if simple else None
+        if memory is not None:
+            memory = (*memory, alone)
+            known = self._by_memory.get(memory)
+        if known is None:
+            known = self._make(tensor, path, declared, alone, owner)
+            if memory is not None:
+                self._by_memory[memory] = known
+        self._by_object[id(tensor), alone] = known
+        self._alive.append(tensor)
+        return known
+
+    def _make(
+        self, tensor: torch.Tensor, path: Path, declared: Declared | None, alone: bool, owner: bool | None
+    ) -> TensorLeaf:
+        name = NAMES.get(tensor.dtype)
+        if name is not None and declared is None and owner is None and is_ordinary(tensor):
+            # The one case that comes by the ten thousand.
+            shape = tuple(tensor.shape)
+            region = self._whole.get(shape)
+            if region is None:
+                region = self._whole[shape] = Region.whole(shape)
+            piece = Piece(region, TensorSource(tensor, tensor.nbytes))
+            return TensorLeaf(name, shape, (piece,), () if alone else None, claimed=not alone)
+        key = path_text((self.item, *path))
+        name = registry_name(tensor.dtype, key)
+        placed = place(tensor, key, declared)
+        replicas = placed.replicas
+        if alone:
+            if replicas is not None and is_dtensor(tensor):
+                raise UsageError(
+                    "state.layout",
+                    "a DTensor within a per-rank value: it belongs to its whole mesh",
+                    key=key,
+                    hint="store it outside of pyckpt.per_rank, or its to_local()",
+                )
+            replicas = ()
+        parts = placed.parts
+        if owner is not None and replicas is None:
+            replicas = ()
+            parts = parts if owner else ()
+        pieces = tuple(Piece(region, TensorSource(part, part.nbytes)) for region, part in parts)
+        return TensorLeaf(name, placed.shape, pieces, replicas, claimed=replicas is None or bool(replicas))
