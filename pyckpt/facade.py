@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pyckpt.engine.checkpoint import Checkpoint
-from pyckpt.engine.delete import GRACE_SECONDS, Collected, collect_garbage
+from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
 from pyckpt.engine.delete import delete as delete_checkpoint
 from pyckpt.engine.diff import DiffReport
 from pyckpt.engine.diff import diff as diff_checkpoints

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -23,23 +23,27 @@ __all__ = ["Framework", "framework_for"]
 class Framework(Protocol):
     """What the facade asks of a framework's package."""
 
-    def coordinator(
-        self, subject: str, *, collective: bool | None, timeout: float, silence: float
-    ) -> Coordinator: ...
+    def coordinator(self, subject: str, *, collective: bool | None, timeout: float, silence: float) -> Coordinator:
+        """Who works together on ``subject``."""
 
     def collect(
         self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions
-    ) -> Sequence[ItemState]: ...
+    ) -> Sequence[ItemState]:
+        """This process's items."""
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
-    ) -> Mapping[str, Binder]: ...
+    ) -> Mapping[str, Binder]:
+        """Binders that fill the objects of ``into``."""
 
-    def fresh(self, device: object) -> Binder: ...
+    def fresh(self, device: object) -> Binder:
+        """A binder that makes new tensors."""
 
-    def wrap(self, data: bytearray, dtype: str, shape: tuple[int, ...]) -> Any: ...
+    def wrap(self, data: bytearray, dtype: str, shape: tuple[int, ...]) -> Any:
+        """An array over the bytes."""
 
-    def parallel(self, state: Mapping[str, object]) -> dict[str, object]: ...
+    def parallel(self, state: Mapping[str, object]) -> dict[str, object]:
+        """What the metadata says of the parallel layout."""
 
 
 def framework_for(choice: str, *, device: object = None) -> Framework:
@@ -84,7 +88,7 @@ class NumpyFramework:
         from pyckpt.numpy import bind_numpy
 
         del coordinator, layout
-        return bind_numpy(into, strict=options.strict, dtype=options.dtype)
+        return bind_numpy(cast("Mapping[str, Mapping[Any, Any]]", into), strict=options.strict, dtype=options.dtype)
 
     def fresh(self, device: object) -> Binder:
         """A binder that makes new arrays."""

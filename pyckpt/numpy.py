@@ -209,7 +209,8 @@ class ArrayBinder:
     def _array(self, item: ItemView, bound: BoundItem, node: Node, target: np.ndarray[Any, Any], path: Path) -> None:
         key = path_text((item.name, *path))
         if not isinstance(node, TensorRef):
-            bound.findings.append(Finding(_MISMATCH, path_text(path), f"the checkpoint has a {type(node).__name__}, no tensor"))
+            message = f"the checkpoint has a {type(node).__name__}, no tensor"
+            bound.findings.append(Finding(_MISMATCH, path_text(path), message))
             return
         shape, name = item.shape(node.index), item.dtype(node.index)
         wanted = _NAMES.get(target.dtype.name, target.dtype.name)

@@ -1,8 +1,9 @@
-"""A checkpoint as a lazy nested mapping: looking reads nothing but the manifest, slicing reads only what is asked for."""
+"""A checkpoint as a lazy nested mapping: looking reads the manifest, slicing reads only what is asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any, TypeAlias
 
 from pyckpt.engine.leaves import Target, TensorRequest
@@ -22,7 +23,8 @@ __all__ = ["Checkpoint", "LazyMap", "LazyTensor", "Wrap"]
 Wrap: TypeAlias = Callable[[bytearray, str, Ints], Any]
 """Turns the bytes of a region, its dtype and its shape into an array of some framework."""
 
-Index: TypeAlias = "int | slice | tuple[int | slice, ...] | type(Ellipsis)"
+Index: TypeAlias = Any
+"""An int, a slice, Ellipsis, or a tuple of them."""
 
 
 class Checkpoint(Mapping[str, "LazyMap"]):
@@ -88,7 +90,7 @@ class LazyMap(Mapping[Any, Any]):
         self._wrap = wrap
 
     def __getitem__(self, key: str | int) -> Any:
-        """A child. Raises NotFound ``tensor.missing``, which is a KeyError to nobody: mappings use ``in`` and ``get``."""
+        """A child. Raises MissingKey (``tensor.missing``), which is a KeyError too."""
         try:
             child = self._node[key]
         except KeyError:
@@ -116,8 +118,6 @@ class MissingKey(NotFound, KeyError):
     """No such key in an item's tree; also a KeyError, as a mapping's users expect."""
 
     def __init__(self, item: str, path: Sequence[str | int], have: Mapping[Any, Any]) -> None:
-        from difflib import get_close_matches
-
         near = get_close_matches(str(path[-1]), [str(key) for key in have], n=3)
         hint = f"did you mean {', '.join(near)}?" if near else f"{len(have)} keys here"
         text = "/".join(str(part) for part in path)

@@ -6,7 +6,6 @@ it, and a failure leaves only keys that garbage collection removes.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,16 +17,26 @@ from pyckpt.engine.listing import Listed, list_checkpoints
 from pyckpt.engine.merge import merge_item
 from pyckpt.engine.open import load_item
 from pyckpt.engine.table import WriterTable
-from pyckpt.errors import AlreadyExists, Corrupt, PyckptError, SaveAborted, StateDiverged
+from pyckpt.errors import AlreadyExists, Corrupt, InvalidKey, PyckptError, SaveAborted, StateDiverged
 from pyckpt.format.digest import sha256_hex
-from pyckpt.format.keys import ROOT_NAME, asset_key, displaced_asset_key, join, manifest_key, root_key
+from pyckpt.format.keys import (
+    ROOT_NAME,
+    TOMBSTONES,
+    asset_key,
+    attempt_marker_key,
+    displaced_asset_key,
+    join,
+    manifest_key,
+    parse_tombstone_key,
+    root_key,
+)
 from pyckpt.format.manifest import Manifest, compress_manifest, encode_manifest
 from pyckpt.format.manifest_check import check_manifest
 from pyckpt.format.root import Descriptor, ItemEntry, Root, decode_root, encode_root
 from pyckpt.format.version import SPEC_VERSION
 from pyckpt.storage.base import AlreadyThere, Store
 
-__all__ = ["Assets", "Committed", "Commit"]
+__all__ = ["Assets", "Commit", "Committed"]
 
 Assets = Mapping[str, Mapping[str, bytes]]
 """Item name -> asset name -> content."""
@@ -72,7 +81,7 @@ class Commit:
         root = Root(
             spec=SPEC_VERSION,
             attempt=self.attempt,
-            created=datetime.fromtimestamp(time.time(), timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            created=timestamp(),
             writer_name=self.writer[0],
             writer_version=self.writer[1],
             features_read=(),
@@ -84,6 +93,13 @@ class Commit:
             external=(),
         )
         data = encode_root(root)
+        if self.store.info(join(self.checkpoint, attempt_marker_key(self.attempt))) is None:
+            raise SaveAborted(
+                "save.aborted",
+                "the marker of this attempt is gone: garbage collection took the save for dead",
+                key=self.checkpoint,
+                hint="the save lasted longer than the grace period; save again",
+            )
         try:
             self.store.put_new(root_key(self.checkpoint), data)
         except AlreadyThere as error:
@@ -124,7 +140,7 @@ class Commit:
                     error.code,
                     error.message,
                     key=f"{name}/{error.key}" if error.key else name,
-                    hint="what the ranks hold together is not the whole tensor once: check layout= and which ranks save",
+                    hint="the ranks together do not hold the whole tensor just once: check layout=",
                     findings=error.findings,
                 ) from error
             merged[name] = (kinds.pop(), manifest)
@@ -176,7 +192,7 @@ class Commit:
             self.store.put_new(full, data)
             self.created.append(full)
         except AlreadyThere:
-            if not self._holds(full, data):
+            if self._was_deleted() or not self._holds(full, data):
                 key = displaced_asset_key(item, self.attempt, name)
                 self._put(key, data)
         return Descriptor(key, None, len(data), sha256_hex(data))
@@ -184,6 +200,14 @@ class Commit:
     def _holds(self, key: str, data: bytes) -> bool:
         info = self.store.info(key)
         return info is not None and info.size == len(data) and self.store.get(key, limit=len(data)) == data
+
+    def _was_deleted(self) -> bool:
+        """A tombstone of this name exists: what lies here may be removed at any moment."""
+        for info in self.store.list(f"{TOMBSTONES}/"):
+            with suppress(InvalidKey):
+                if parse_tombstone_key(info.key)[0] == self.checkpoint:
+                    return True
+        return False
 
     def _freshness(self, manifests: Mapping[str, tuple[str, Manifest]], listed: Sequence[Listed]) -> tuple[int, int]:
         """How many shards are the same as in the checkpoint that this run saved or restored last, and of how many.
@@ -221,6 +245,11 @@ def compare_shards(before: Manifest, after: Manifest) -> tuple[int, int]:
     full = np.flatnonzero(a.block_start[1 : count + 1] > a.block_start[:count])
     changed = differs[a.block_start[1 : count + 1][full]] != differs[a.block_start[:count][full]]
     return int((~changed).sum()), len(full)
+
+
+def timestamp() -> str:
+    """Now, as the format writes times."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def exists(store: Store, checkpoint: str) -> AlreadyExists:

@@ -15,9 +15,12 @@ class Coordinator(Protocol):
     """One conversation. Every call has a deadline; RankError names the ranks that died or never answered."""
 
     @property
-    def rank(self) -> int: ...
+    def rank(self) -> int:
+        """This process, from 0."""
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """Number of processes."""
 
     def gather(self, what: str, payload: bytes) -> list[bytes] | None:
         """Sends ``payload`` to rank 0, which gets the payloads of all ranks in order; the others get None.

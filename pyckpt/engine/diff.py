@@ -10,11 +10,11 @@ from pyckpt.engine.checkpoint import LazyTensor
 from pyckpt.engine.open import OpenCheckpoint, OpenItem
 from pyckpt.format.dtypes import byte_count, dtype_of
 from pyckpt.format.geometry import Box, Region, cut_region
+from pyckpt.format.msgpack_strict import pack
 from pyckpt.format.tree import Path, TensorRef, path_text, walk
 from pyckpt.format.tree_encode import encode_tree
-from pyckpt.format.msgpack_strict import pack
 
-__all__ = ["Difference", "DiffReport", "diff"]
+__all__ = ["DiffReport", "Difference", "diff"]
 
 Change = Literal["only in A", "only in B", "kind", "dtype", "shape", "value", "bytes", "unknown"]
 COMPARE_BYTES = 8 << 20

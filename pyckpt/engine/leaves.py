@@ -118,13 +118,23 @@ class TensorRequest:
 class ItemView(Protocol):
     """An item of an opened checkpoint, as a binder sees it."""
 
-    name: str
-    kind: str
-    tree: Mapping[str | int, Any]
-    """Decoded tree; ``TensorRef(index)`` in the place of tensors."""
+    @property
+    def name(self) -> str:
+        """Name of the item."""
 
-    def dtype(self, tensor: int) -> str: ...
-    def shape(self, tensor: int) -> Ints: ...
+    @property
+    def kind(self) -> str:
+        """Kind of the item."""
+
+    @property
+    def tree(self) -> Mapping[str | int, Any]:
+        """Decoded tree; ``TensorRef(index)`` in the place of tensors."""
+
+    def dtype(self, tensor: int) -> str:
+        """Name of a tensor's dtype."""
+
+    def shape(self, tensor: int) -> Ints:
+        """Global shape of a tensor."""
 
 
 @dataclass(slots=True)
@@ -146,7 +156,8 @@ class BoundItem:
 class Binder(Protocol):
     """Matches one item of a checkpoint with one object that is to be filled."""
 
-    def bind(self, item: ItemView) -> BoundItem: ...
+    def bind(self, item: ItemView) -> BoundItem:
+        """Says what is wanted of the item, and what differs."""
 
 
 Binders = Mapping[str, Binder]

@@ -44,14 +44,14 @@ def load(
     options: LoadOptions,
     coordinator: Coordinator,
 ) -> Loaded:
-    """Fills what the binders want from the checkpoint ``name``; ``binders`` None loads ``items`` (or all) with ``fresh``.
+    """Fills what the binders want from the checkpoint ``name``; without binders, loads ``items`` (or all) by ``fresh``.
 
     Nothing is changed before every rank has found that its targets fit. A failure on one rank, at any time, is raised
-    on all. Raises NotFound, Corrupt, Unsupported, StateMismatch (all mismatches in ``findings``), RankError, StoreError.
+    on all. Raises NotFound, Corrupt, Unsupported, StateMismatch (``findings`` has them all), RankError, StoreError.
     """
     begin = time.perf_counter()
     root, opened = _open(store, name, binders, items, coordinator)
-    wanted = binders if binders is not None else {item: fresh for item in opened}
+    wanted = binders if binders is not None else dict.fromkeys(opened, fresh)
     bound: dict[str, BoundItem] = {}
 
     def bind() -> bytes:
@@ -79,7 +79,8 @@ def load(
     skipped = tuple(finding for each in bound.values() for finding in each.skipped)
     skipped += tuple(finding for _, finding in surplus)
     url = f"{store.url.rstrip('/')}/{name}"
-    report = LoadReport(url, root.digest, *counts, seconds=time.perf_counter() - begin, skipped=skipped)
+    tensors, arrived, fetched = counts
+    report = LoadReport(url, root.digest, tensors, arrived, fetched, time.perf_counter() - begin, skipped)
     return Loaded(report, root, values)
 
 

@@ -215,7 +215,7 @@ def needed_blocks(read: ShardRead) -> list[tuple[int, int]]:
 
 
 def _spans(copy: Copy, block: int) -> tuple[np.ndarray[tuple[int], np.dtype[np.int64]], int]:
-    """Starts of the source ranges of a copy, in elements, and their common length, ranges closer than a block joined."""
+    """Starts of the source ranges of a copy, in elements, and their common length; near ones are joined."""
     starts = np.array([copy.src_start], np.int64)
     span = 1
     for size, stride in zip(reversed(copy.shape), reversed(copy.src_strides), strict=True):

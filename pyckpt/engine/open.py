@@ -101,6 +101,18 @@ def descriptor_key(checkpoint: str, descriptor: Descriptor) -> str:
     return descriptor.store_key if descriptor.store_key is not None else join(checkpoint, descriptor.key or "")
 
 
+def missing(kind: str, external: bool, what: str, key: str) -> Corrupt:
+    """The error of an object that is listed and not there; ``kind`` is manifest, object or asset."""
+    if external:
+        return Corrupt(
+            "external.missing",
+            f"{what} belongs to another checkpoint of the store and is gone",
+            key=key,
+            hint=f"bring the directory {key.split('/', 1)[0]!r} back",
+        )
+    return Corrupt(f"{kind}.missing", f"{what} is listed, but the store has no such object", key=key)
+
+
 def base_of(checkpoint: str, entry: ItemEntry) -> str:
     """The checkpoint that the keys inside an item's manifest are relative to."""
     origin = entry.manifest.store_key
@@ -114,7 +126,7 @@ def manifest_bytes(store: Store, checkpoint: str, item: str, entry: ItemEntry) -
     try:
         data = store.get(key, limit=size)
     except FileNotFoundError as error:
-        raise Corrupt("manifest.missing", f"the root lists it as the manifest of {item!r}", key=key) from error
+        raise missing("manifest", entry.manifest.store_key is not None, f"the manifest of {item!r}", key) from error
     except LimitExceeded as error:
         raise Corrupt("manifest.size", f"expected {size} bytes, found more", key=key) from error
     if len(data) != size:
@@ -123,7 +135,7 @@ def manifest_bytes(store: Store, checkpoint: str, item: str, entry: ItemEntry) -
 
 
 def decode_item(checkpoint: str, name: str, entry: ItemEntry, data: bytes) -> OpenItem:
-    """Checks and decodes the stored bytes of a manifest. Raises Corrupt ``manifest.*``, ``tree.schema``, ``tiling.*``."""
+    """Checks and decodes a manifest as stored. Raises Corrupt ``manifest.*``, ``tree.schema``, ``tiling.inexact``."""
     key = descriptor_key(checkpoint, entry.manifest)
     found = sha256_hex(data)
     if found != entry.manifest.sha256:

@@ -18,6 +18,7 @@ from pyckpt.engine.buffers import copy_bytes, staging
 from pyckpt.engine.futures import run_all
 from pyckpt.engine.leaves import Sink
 from pyckpt.engine.load_plan import Job, Part
+from pyckpt.engine.open import missing
 from pyckpt.engine.options import Progress
 from pyckpt.engine.scatter import scatter
 from pyckpt.errors import Corrupt
@@ -25,6 +26,7 @@ from pyckpt.format.codecs import decode_block
 from pyckpt.format.digest import digest_function
 from pyckpt.format.geometry import Region
 from pyckpt.format.manifest import Manifest
+from pyckpt.format.shard_table import ObjectRow
 from pyckpt.storage.base import ObjectMissing, ObjectReader, ObjectShort, Store
 
 __all__ = ["open_object", "read_jobs"]
@@ -38,16 +40,16 @@ class _Landing:
     staged: bool
 
 
-def open_object(store: Store, key: str, size: int) -> ObjectReader:
-    """Opens a data object. Corrupt ``object.missing`` or, if its size isn't the manifest's, ``object.size``."""
+def open_object(store: Store, key: str, row: ObjectRow) -> ObjectReader:
+    """Opens a data object. Raises Corrupt ``object.missing``, ``external.missing`` or ``object.size``."""
     try:
         reader = store.open_reader(key)
     except FileNotFoundError as error:
-        raise Corrupt("object.missing", "the manifest lists this object, the store has none", key=key) from error
-    if reader.size != size:
+        raise missing("object", row.store_key is not None, "a data object", key) from error
+    if reader.size != row.size:
         found = reader.size
         reader.close()
-        raise Corrupt("object.size", f"expected {size} bytes, found {found}", key=key)
+        raise Corrupt("object.size", f"expected {row.size} bytes, found {found}", key=key)
     return reader
 
 
@@ -69,7 +71,7 @@ def read_jobs(
     with ExitStack() as stack:
         readers = {}
         for number in sorted({job.object for job in jobs}):
-            reader = open_object(store, keys[number], manifest.objects[number].size)
+            reader = open_object(store, keys[number], manifest.objects[number])
             stack.callback(reader.close)
             readers[number] = reader
         work = _Work(manifest, keys, readers, jobs, sinks, verify=verify, progress=progress)

@@ -59,6 +59,8 @@ class VerifyReport:
     digest: str
     deep: bool
     findings: tuple[Finding, ...]
+    remarks: tuple[str, ...]
+    """What is worth knowing and no damage, such as an origin that was deleted."""
     objects: int
     bytes: int
     """Bytes that were read and checked."""

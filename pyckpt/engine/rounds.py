@@ -82,7 +82,7 @@ def _decide(gathered: Sequence[bytes], decide: Callable[[Sequence[bytes]], bytes
         findings.append(Finding(error.code, f"rank {rank}", str(error.args[0])))
     ranks = ", ".join(f"rank {rank}" for rank, _ in failures)
     return _BAD + _pack(
-        RankError("rank.failed", f"{ranks} failed, so nobody went on; nothing was committed", key=ranks, findings=findings)
+        RankError("rank.failed", f"{ranks} failed, so all gave up; nothing was committed", key=ranks, findings=findings)
     )
 
 

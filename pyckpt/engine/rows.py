@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -114,7 +115,7 @@ def take(rows: Rows, order: npt.NDArray[np.intp]) -> Rows:
         "coded_sizes": rows.coded,
         "decoded": rows.coded,
     }
-    columns = {}
+    columns: dict[str, Any] = {}
     for field in fields(Rows):
         values = getattr(rows, field.name)
         if field.name in ragged:

@@ -6,6 +6,7 @@ Round ``begin`` opens the attempt and lets every writer know who holds the same 
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 import msgpack
 
-from pyckpt.engine.commit import Assets, Commit, exists
+from pyckpt.engine.commit import Assets, Commit, exists, timestamp
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.fingerprint import fingerprints, structure_of
 from pyckpt.engine.leaves import ItemState
@@ -61,7 +62,10 @@ class _Begun:
     """What every rank knows after the first round."""
 
     attempt: str
+    marker: bytes
+    """Content of the attempt marker."""
     group: tuple[int, ...]
+    """Writers whose plain tensors look like this one's."""
 
 
 def default_threads() -> int:
@@ -150,16 +154,16 @@ def _begin(store: Store, name: str, request: Request, structures: Sequence[bytes
         for asset in files:
             check_asset_name(asset)
     attempt = secrets.token_hex(8)
-    marker = f'{{"attempt":"{attempt}","created":{time.time():.3f}}}\n'
-    store.put(join(name, attempt_marker_key(attempt)), marker.encode())
-    data: bytes = msgpack.packb([attempt, list(structures)])
+    marker = json.dumps({"attempt": attempt, "created": timestamp()}, separators=(",", ":")).encode()
+    store.put_new(join(name, attempt_marker_key(attempt)), marker)
+    data: bytes = msgpack.packb([attempt, marker, list(structures)])
     return data
 
 
 def _parse_begin(answer: bytes, rank: int) -> _Begun:
-    attempt, structures = msgpack.unpackb(answer)
+    attempt, marker, structures = msgpack.unpackb(answer)
     own = structures[rank]
-    return _Begun(attempt, tuple(other for other, structure in enumerate(structures) if structure == own))
+    return _Begun(attempt, marker, tuple(other for other, structure in enumerate(structures) if structure == own))
 
 
 def _write(
@@ -172,7 +176,7 @@ def _write(
     keys: list[str],
     clock: _Clock,
 ) -> bytes:
-    _check_marker(store, join(name, attempt_marker_key(begun.attempt)), coordinator)
+    _check_marker(store, join(name, attempt_marker_key(begun.attempt)), begun.marker, coordinator)
     threads = options.threads or default_threads()
     plans = _plan(collected, begun, options, coordinator, threads)
     keys += [join(name, each.key) for plan in plans for each in plan.objects]
@@ -197,12 +201,15 @@ def _write(
     return data
 
 
-def _check_marker(store: Store, key: str, coordinator: Coordinator) -> None:
+def _check_marker(store: Store, key: str, marker: bytes, coordinator: Coordinator) -> None:
     """Proves that this rank sees the coordinator's store, and not a directory of the same name on another node."""
     if coordinator.rank == 0:
         return
     limit = time.monotonic() + MARKER_SECONDS
-    while store.info(key) is None:
+    while True:
+        with suppress(FileNotFoundError):
+            if store.get(key, limit=len(marker)) == marker:
+                return
         if time.monotonic() > limit:
             raise RankError(
                 "store.split",
@@ -242,7 +249,7 @@ def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets) -> bytes:
     strangers = sorted(set(assets) - known)
     if strangers:
         raise UsageError(
-            "usage.invalid", f"assets are given for items that are not saved: {strangers}", hint=f"items: {sorted(known)}"
+            "usage.invalid", f"assets of items that are not saved: {strangers}", hint=f"items: {sorted(known)}"
         )
     committed = commit.run(tables, assets)
     root = committed.root

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
 
 from pyckpt.engine.deal import deal
 from pyckpt.engine.leaves import ItemState, Source, TensorLeaf
@@ -122,6 +121,7 @@ def plan_shards(
     """
     shards: dict[str, list[ShardPlan]] = {item.name: [] for item, _ in items}
     groups: dict[tuple[int, ...], list[tuple[ItemState, Slot, int, DType, int]]] = {}
+    empty: list[tuple[ItemState, Slot, DType]] = []
     alone = (rank,)
     plain = tuple(plain_group)
     for item, slots in items:
@@ -139,13 +139,14 @@ def plan_shards(
                         key=f"{item.name}/{slot.name}",
                         hint="declare the region that the local tensor really holds",
                     )
-                if nbytes == 0 and (0 not in leaf.shape or rank != members[0]):
+                if nbytes == 0:
+                    if 0 in leaf.shape and number == 0 and rank == (members[0] if leaf.replicas is None else 0):
+                        empty.append((item, slot, dtype))
                     continue
                 groups.setdefault(members, []).append((item, slot, number, dtype, nbytes))
-    for members, held in groups.items():
+    for holders, held in groups.items():
         held.sort(key=lambda entry: (entry[0].name, entry[1].name, entry[2]))
-        if options.replicas == "first":
-            members = members[:1]
+        members = holders[:1] if options.replicas == "first" else holders
         quantum = [options.block_bytes * (3 if dtype.bits == 6 else 1) for _, _, _, dtype, _ in held]
         for part in deal([entry[4] for entry in held], members, quantum=quantum):
             if part.writer != rank:
@@ -171,6 +172,11 @@ def plan_shards(
                     chain,
                 )
             )
+    for item, slot, dtype in empty:
+        whole = Region.whole(slot.leaf.shape)
+        source = slot.leaf.pieces[0].source
+        shape = _header_shape(whole, dtype)
+        shards[item.name].append(ShardPlan(slot.number, whole, source, 0, 0, dtype, slot.name, shape, 0))
     return shards
 
 

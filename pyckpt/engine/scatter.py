@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, Final
+
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from pyckpt.engine.buffers import copy_bytes
-from pyckpt.format.geometry import Copy, Region, region_copies
+from pyckpt.format.geometry import Copy, Ints, Region, region_copies
 
 __all__ = ["scatter"]
 
-_WORDS = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64, 128: np.complex128}
+_WORDS: Final[dict[int, type[np.generic]]] = {
+    8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64, 128: np.complex128,
+}
 
 
 def scatter(source: memoryview, region: Region, target: memoryview, wanted: Region, bits: int) -> None:
@@ -32,15 +36,20 @@ def _copy(source: memoryview, target: memoryview, copy: Copy, bits: int) -> None
     if word is None:
         _copy_rows(source, target, copy, bits)
         return
-    size = bits // 8
-    length = 1 + sum((n - 1) * stride for n, stride in zip(copy.shape, copy.src_strides, strict=True))
-    src = np.frombuffer(source, np.uint8, length * size, copy.src_start * size).view(word)
-    length = 1 + sum((n - 1) * stride for n, stride in zip(copy.shape, copy.dst_strides, strict=True))
-    dst = np.frombuffer(target, np.uint8, length * size, copy.dst_start * size).view(word)
+    width = bits // 8
     np.copyto(
-        as_strided(dst, copy.shape, [stride * size for stride in copy.dst_strides]),
-        as_strided(src, copy.shape, [stride * size for stride in copy.src_strides], writeable=False),
+        _strided(target, word, copy.shape, copy.dst_start, copy.dst_strides, width),
+        _strided(source, word, copy.shape, copy.src_start, copy.src_strides, width),
     )
+
+
+def _strided(
+    memory: memoryview, word: type[np.generic], shape: Ints, start: int, strides: Ints, width: int
+) -> np.ndarray[Any, Any]:
+    """The elements of a copy on one side; ``width`` is bytes per element."""
+    length = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
+    words = np.frombuffer(memory, np.uint8, length * width, start * width).view(word)
+    return as_strided(words, shape, [stride * width for stride in strides])
 
 
 def _copy_rows(source: memoryview, target: memoryview, copy: Copy, bits: int) -> None:

@@ -17,11 +17,11 @@ from threading import Lock
 from pyckpt.engine.buffers import staging
 from pyckpt.engine.futures import run_all
 from pyckpt.engine.header_check import compare_header
-from pyckpt.engine.open import OpenItem, descriptor_key, load_item, root_bytes
+from pyckpt.engine.open import OpenItem, descriptor_key, load_item, missing, root_bytes
 from pyckpt.engine.options import Progress
 from pyckpt.engine.read import open_object
 from pyckpt.engine.report import VerifyReport
-from pyckpt.errors import Corrupt, Finding, PyckptError, Unsupported
+from pyckpt.errors import Corrupt, Finding, NotFound, PyckptError, Unsupported
 from pyckpt.format.codecs import decode_block
 from pyckpt.format.digest import digest_function
 from pyckpt.format.keys import ROOT_NAME, join
@@ -58,6 +58,7 @@ def verify(
         digest,
         deep,
         tuple(work.findings),
+        tuple(work.remarks),
         work.objects,
         work.bytes + len(data),
         time.perf_counter() - begin,
@@ -73,6 +74,7 @@ class _Verification:
     deep: bool
     progress: Progress | None
     findings: list[Finding] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     objects: int = 0
     bytes: int = 0
     total: int = 0
@@ -104,31 +106,43 @@ class _Verification:
                     raise
                 self.add(error, name)
             self.done(entry.manifest.size)
+        for item in items:
+            self._check_counts(item)
         jobs = [job for item in items for job in self._item_jobs(item)]
-        for item, entry in root.items.items():
+        for name, entry in root.items.items():
             jobs += [
-                partial(self._asset, f"{item}/{asset}", descriptor) for asset, descriptor in entry.assets.items()
+                partial(self._asset, f"{name}/{asset}", descriptor) for asset, descriptor in entry.assets.items()
             ]
         with ThreadPoolExecutor(threads, thread_name_prefix="pyckpt-verify") as pool:
             run_all(pool, jobs)
 
     def _externals(self, root: Root) -> None:
+        """A deleted origin is worth a remark: what is used of it is checked object by object."""
         for external in root.external:
             key = join(external.checkpoint, ROOT_NAME)
             try:
                 found = decode_root(root_bytes(self.store, external.checkpoint), checkpoint=external.checkpoint).digest
-            except FileNotFoundError:
-                self.findings.append(
-                    Finding("external.missing", key, f"{self.name!r} uses objects of a checkpoint that is gone")
-                )
-                continue
+            except NotFound:
+                self.remarks.append(f"{key}: this checkpoint uses objects of one that was deleted")
             except PyckptError as error:
-                self.add(error, key)
-                continue
-            if found != external.digest:
-                self.findings.append(
-                    Finding("external.digest", key, f"expected the root {external.digest}, found {found}")
+                self.remarks.append(f"{key}: {error.message}")
+            else:
+                if found != external.digest:
+                    self.remarks.append(f"{key}: expected the root {external.digest}, found {found}")
+
+    def _check_counts(self, item: OpenItem) -> None:
+        entry, tensors = item.entry, item.manifest.tensors
+        nbytes = sum(tensors.nbytes_of(number) for number in range(len(tensors)))
+        held = (len(tensors), len(item.manifest.shards), len(item.manifest.objects), nbytes)
+        stated = (entry.tensors, entry.shards, entry.objects, entry.bytes)
+        if held != stated:
+            self.findings.append(
+                Finding(
+                    "manifest.schema",
+                    item.name,
+                    f"the root counts {stated} tensors, shards, objects and bytes, the manifest has {held}",
                 )
+            )
 
     def _item_jobs(self, item: OpenItem) -> Iterator[Callable[[], None]]:
         shards = _shards_by_object(item.manifest)
@@ -143,11 +157,11 @@ class _Verification:
             if not self.deep:
                 info = self.store.info(key)
                 if info is None:
-                    raise Corrupt("object.missing", "the manifest lists this object, the store has none", key=key)
+                    raise missing("object", row.store_key is not None, "a data object", key)
                 if info.size != row.size:
                     raise Corrupt("object.size", f"expected {row.size} bytes, found {info.size}", key=key)
                 return
-            with open_object(self.store, key, row.size) as reader:
+            with open_object(self.store, key, row) as reader:
                 self._header(item, number, shards, reader)
                 self._blocks(item, number, shards, reader)
         except PyckptError as error:
@@ -218,7 +232,7 @@ class _Verification:
         key = descriptor_key(self.name, descriptor)
         info = self.store.info(key)
         if info is None:
-            self.findings.append(Finding("asset.missing", key, f"the root lists it as the asset {what!r}"))
+            self.add(missing("asset", descriptor.store_key is not None, f"the asset {what!r}", key), key)
         elif info.size != descriptor.size:
             self.findings.append(Finding("asset.size", key, f"expected {descriptor.size} bytes, found {info.size}"))
         elif self.deep and sha256_of(self.store, key, info.size) != descriptor.sha256:

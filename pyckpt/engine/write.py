@@ -1,7 +1,7 @@
 """Stores planned objects: source → digest → (codec) → storage, in threads, with bounded memory.
 
-An object is cut into chunks at block boundaries. A chunk is one job: its blocks are digested and its bytes written while
-they are in the processor's cache. Memory in use is one chunk per thread, whatever the size of the state.
+An object is cut into chunks at block boundaries. A chunk is one job: its blocks are digested and its bytes written
+while they are in the processor's cache. Memory in use is one chunk per thread, whatever the size of the state.
 """
 
 from __future__ import annotations
@@ -180,8 +180,11 @@ class _PlainObject:
         return b"".join(digests)
 
     def _write_aligned(self, chunk: _Chunk) -> None:
-        """Writes whole pages from an aligned buffer: from the first page that begins in the chunk to the page that its
-        end lies in, whose rest is taken from what follows; the next chunk begins after that page."""
+        """Writes whole pages from an aligned buffer.
+
+        From the first page that begins in the chunk to the page that its end lies in, whose rest is taken from what
+        follows; the next chunk begins after that page.
+        """
         unit = self.writer.alignment
         first = -(-chunk.start // unit) * unit
         last = -(-chunk.stop // unit) * unit

@@ -1,0 +1,1 @@
+"""Bytes and integers of the format: pure, without IO, threads or frameworks."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Any, Final
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 from pyckpt.errors import Corrupt, LimitExceeded
 from pyckpt.format.show import show

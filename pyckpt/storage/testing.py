@@ -72,7 +72,7 @@ def _write_steps(writer: ObjectWriter, data: bytes, step: int) -> None:
 def _aligned(size: int, unit: int) -> memoryview:
     if unit == 1:
         return memoryview(bytearray(size))
-    import mmap  # noqa: PLC0415  anonymous maps begin at a page; only direct writers need that
+    import mmap
 
     return memoryview(mmap.mmap(-1, max(size, unit)))[:size]
 

@@ -26,7 +26,7 @@ def open_store(url: str | os.PathLike[str], *, io: str = "auto", **options: Any)
     text = _text(url)
     scheme, rest = _split_scheme(text)
     if scheme not in ("", "file", "memory"):
-        from pyckpt.storage.fsspec_store import FsspecStore  # noqa: PLC0415  costs 60 ms that local stores need not pay
+        from pyckpt.storage.fsspec_store import FsspecStore
 
         return FsspecStore(text, **options)
     if options:

@@ -15,6 +15,8 @@ from contextlib import suppress
 from typing import Any
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, Store
+from torch.distributed import distributed_c10d
 
 from pyckpt.engine.coordinator import Coordinator, Single
 from pyckpt.errors import RankError
@@ -36,7 +38,7 @@ def coordinator_for(subject: str, *, collective: bool | None, timeout: float, si
     """
     if collective is False or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return Single()
-    store = dist.distributed_c10d._get_default_store()
+    store = distributed_c10d._get_default_store()
     return GroupCoordinator(
         store, dist.get_rank(), dist.get_world_size(), subject=subject, timeout=timeout, silence=silence
     )
@@ -46,13 +48,13 @@ class GroupCoordinator:
     """A conversation between ``size`` ranks through a ``torch.distributed`` store."""
 
     def __init__(
-        self, store: dist.Store, rank: int, size: int, *, subject: str, timeout: float, silence: float
+        self, store: Store, rank: int, size: int, *, subject: str, timeout: float, silence: float
     ) -> None:
         self.rank = rank
         self.size = size
         _begun[subject] += 1
         name = hashlib.sha256(f"{subject}#{_begun[subject]}".encode()).hexdigest()[:24]
-        self._store: Any = dist.PrefixStore(f"pyckpt/{name}", store)
+        self._store: Any = PrefixStore(f"pyckpt/{name}", store)
         self._timeout = timeout
         self._silence = silence
         self._round = 0

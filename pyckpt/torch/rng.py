@@ -66,11 +66,11 @@ def collect_rng() -> dict[str, Any]:
             hint="keep numpy.random.Generator objects' bit_generator.state in the state yourself",
         )
     out["numpy"] = {
-        "name": name,
-        "state": torch.from_numpy(np.array(keys, dtype=np.uint32)),
+        "algorithm": name,
+        "key": torch.from_numpy(np.array(keys, dtype=np.uint32)),
         "position": int(position),
         "has_gauss": int(has_gauss),
-        "cached": float(cached),
+        "gauss": float(cached),
     }
     kind, device = _accelerator()
     if device is not None:
@@ -92,7 +92,7 @@ def restore_rng(state: Mapping[str, Any]) -> None:
         if "numpy" in state:
             numpy = state["numpy"]
             legacy = (
-                str(numpy["name"]), numpy["state"].numpy(), numpy["position"], numpy["has_gauss"], numpy["cached"],
+                str(numpy["algorithm"]), numpy["key"].numpy(), numpy["position"], numpy["has_gauss"], numpy["gauss"],
             )
             np.random.RandomState().set_state(legacy)
             steps.append(lambda: np.random.set_state(legacy))  # noqa: NPY002
