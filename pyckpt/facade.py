@@ -16,6 +16,7 @@ from pyckpt.engine.load import Loaded
 from pyckpt.engine.load import load as load_checkpoint
 from pyckpt.engine.open import open_root
 from pyckpt.engine.options import LoadOptions, Progress, SaveOptions
+from pyckpt.engine.pause import no_cycle_collection
 from pyckpt.engine.report import SaveReport, VerifyReport
 from pyckpt.engine.save import Request, default_threads
 from pyckpt.engine.save import save as save_checkpoint
@@ -59,7 +60,8 @@ def save(
             _read_assets(assets) if coordinator.rank == 0 else {},
             PROGRAM,
         )
-        return save_checkpoint(store, name, request, options=options, coordinator=coordinator)
+        with no_cycle_collection():
+            return save_checkpoint(store, name, request, options=options, coordinator=coordinator)
     finally:
         coordinator.close()
 
@@ -112,9 +114,10 @@ def _load(
     )
     try:
         binders = None if into is None else framework.binders(into, coordinator, options, layout or {})
-        return load_checkpoint(
-            store, name, binders, framework.fresh(device), items=items, options=options, coordinator=coordinator
-        )
+        with no_cycle_collection():
+            return load_checkpoint(
+                store, name, binders, framework.fresh(device), items=items, options=options, coordinator=coordinator
+            )
     finally:
         coordinator.close()
 

@@ -14,10 +14,10 @@ from pyckpt.errors import Finding, StateDiverged
 from pyckpt.format.codecs import Chain
 from pyckpt.format.geometry import Box, Ints, Region
 from pyckpt.format.manifest import Manifest
-from pyckpt.format.names import entry_name, region_entry_name
+from pyckpt.format.names import region_entry_name
 from pyckpt.format.shard_table import UNASSIGNED, ObjectRow, ShardTable
 from pyckpt.format.tensor_table import TensorTable
-from pyckpt.format.tree import Node, Path, path_text
+from pyckpt.format.tree import Node
 
 __all__ = ["WAYS_OUT", "Numbering", "assemble", "explicit_names", "order_rows"]
 
@@ -32,8 +32,11 @@ class Numbering:
     """The united tree and how each writer's tensor numbers map to it."""
 
     tree: Node
-    paths: tuple[Path, ...]
-    """First place of each tensor in the united tree."""
+    """Decoded; None if all writers sent the same tree, which then is taken as it came."""
+    packed: bytes | None
+    """MessagePack of the tree that all writers sent."""
+    names: tuple[str, ...]
+    """Entry name of the first place of each tensor in the united tree."""
     dtypes: tuple[str, ...]
     shapes: tuple[Ints, ...]
     maps: dict[int, Int64s]
@@ -83,7 +86,7 @@ def _compare_twins(
         one = digests[starts[a] : starts[a] + rows.blocks[a]]
         two = digests[starts[b] : starts[b] + rows.blocks[b]]
         if rows.chain[a] != rows.chain[b] or not np.array_equal(one, two):
-            path = path_text(numbering.paths[int(rows.tensor[a])])
+            path = numbering.names[int(rows.tensor[a])]
             findings.append(Finding("state.diverged", f"{name}/{path}", "two writers have different bytes of a region"))
     if findings:
         raise StateDiverged(
@@ -91,10 +94,10 @@ def _compare_twins(
         )
 
 
-def explicit_names(table: ItemTable, rows: Rows, mapping: Int64s, paths: Sequence[Path]) -> list[str]:
+def explicit_names(table: ItemTable, rows: Rows, mapping: Int64s, all_names: Sequence[str]) -> list[str]:
     """Entry names as the writer gave them, where they are not what the united table implies; else empty."""
-    united = [entry_name(paths[int(number)]) for number in mapping]
-    if list(table.names) == united:
+    united = tuple([all_names[number] for number in mapping.tolist()])
+    if table.names == united:
         return [""] * len(rows)
     starts = np.cumsum(rows.ndim) - rows.ndim
     names = []
@@ -126,10 +129,7 @@ def assemble(
 ) -> Manifest:
     """The manifest of all rows, in the given order; the dropped ones, at its end, become unassigned shards."""
     shapes = numbering.shapes
-    tensors = TensorTable.build(
-        (entry_name(path), dtype, shape)
-        for path, dtype, shape in zip(numbering.paths, numbering.dtypes, shapes, strict=True)
-    )
+    tensors = TensorTable.build(zip(numbering.names, numbering.dtypes, shapes, strict=True))
     gone = int(dropped.sum())
     starts = np.cumsum(rows.ndim) - rows.ndim
     explicit = [names[at] for at in order.tolist()] if gone or any(names) else []
@@ -137,7 +137,7 @@ def assemble(
         at = int(order[position])
         number = int(rows.tensor[at])
         explicit[position] = explicit[position] or _entry(
-            rows, at, starts, entry_name(numbering.paths[number]), shapes[number]
+            rows, at, starts, numbering.names[number], shapes[number]
         )
     rows = take(rows, order)
     assigned = len(rows) - gone
@@ -184,7 +184,7 @@ def assemble(
         tensors=tensors,
         objects=tuple(objects),
         shards=shards,
-        tree=numbering.tree,
+        tree={} if numbering.packed is not None else numbering.tree,
     )
 
 

@@ -52,6 +52,16 @@ class Committed:
     compared_shards: int
 
 
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """One item, ready to be stored."""
+
+    kind: str
+    manifest: Manifest
+    tree: bytes | None
+    """MessagePack of the tree, where the manifest's own tree is left empty."""
+
+
 @dataclass(slots=True)
 class Commit:
     """One attempt's commit; remembers what it created, so that a failure can be cleaned up."""
@@ -76,7 +86,7 @@ class Commit:
         manifests = self._merge(tables)
         listed = [each for each in list_checkpoints(self.store) if each.root is not None]
         unchanged, compared = self._freshness(manifests, listed)
-        entries = {name: self._store_item(name, kind, each) for name, (kind, each) in manifests.items()}
+        entries = {name: self._store_item(name, each) for name, each in manifests.items()}
         entries = self._store_assets(entries, assets)
         root = Root(
             spec=SPEC_VERSION,
@@ -123,16 +133,16 @@ class Commit:
             with suppress(OSError, PyckptError):
                 self.store.delete(key)
 
-    def _merge(self, tables: Sequence[WriterTable]) -> dict[str, tuple[str, Manifest]]:
+    def _merge(self, tables: Sequence[WriterTable]) -> dict[str, Merged]:
         names = dict.fromkeys(name for table in tables for name in table.items)
         groups = {writer: table.group for writer, table in enumerate(tables)}
-        merged: dict[str, tuple[str, Manifest]] = {}
+        merged: dict[str, Merged] = {}
         for name in names:
             own = {writer: table.items[name] for writer, table in enumerate(tables) if name in table.items}
             kinds = {table.kind for table in own.values()}
             if len(kinds) > 1:
                 raise StateDiverged("state.diverged", f"ranks say it is {' and '.join(sorted(kinds))}", key=name)
-            manifest = merge_item(name, own, groups, attempt=self.attempt)
+            manifest, tree = merge_item(name, own, groups, attempt=self.attempt)
             try:
                 check_manifest(manifest)
             except Corrupt as error:
@@ -143,18 +153,19 @@ class Commit:
                     hint="the ranks together do not hold the whole tensor just once: check layout=",
                     findings=error.findings,
                 ) from error
-            merged[name] = (kinds.pop(), manifest)
+            merged[name] = Merged(kinds.pop(), manifest, tree)
         return merged
 
-    def _store_item(self, name: str, kind: str, manifest: Manifest) -> ItemEntry:
-        raw = encode_manifest(manifest)
+    def _store_item(self, name: str, merged: Merged) -> ItemEntry:
+        manifest = merged.manifest
+        raw = encode_manifest(manifest, packed_tree=merged.tree)
         data = compress_manifest(raw)
         key = manifest_key(name, self.attempt)
         self._put(key, data)
         tensors, shards = manifest.tensors, manifest.shards
         nbytes = int((tensors.elements * tensors.element_bits() // 8).sum()) if len(tensors) else 0
         return ItemEntry(
-            kind,
+            merged.kind,
             Descriptor(key, None, len(data), sha256_hex(data)),
             len(raw),
             len(tensors),
@@ -209,19 +220,19 @@ class Commit:
                     return True
         return False
 
-    def _freshness(self, manifests: Mapping[str, tuple[str, Manifest]], listed: Sequence[Listed]) -> tuple[int, int]:
+    def _freshness(self, manifests: Mapping[str, Merged], listed: Sequence[Listed]) -> tuple[int, int]:
         """How many shards are the same as in the checkpoint that this run saved or restored last, and of how many.
 
         Only shards of an unchanged layout are compared; damage to the earlier checkpoint is no reason to fail here.
         """
         unchanged = compared = 0
         for each in listed[:1]:
-            for name, (_, manifest) in manifests.items():
+            for name, merged in manifests.items():
                 if each.root is None or name not in each.root.items:
                     continue
                 with suppress(PyckptError, OSError):
                     before = load_item(self.store, each.name, name, each.root.items[name]).manifest
-                    same, total = compare_shards(before, manifest)
+                    same, total = compare_shards(before, merged.manifest)
                     unchanged += same
                     compared += total
         return unchanged, compared

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,9 +27,11 @@ JOB_PARTS = 900
 """A vectored read takes 1024 pieces on Linux."""
 
 
-@dataclass(frozen=True, slots=True)
-class ShardRead:
-    """One shard that is needed, and where its elements go. Offsets and sizes in bytes."""
+class ShardRead(NamedTuple):
+    """One shard that is needed, and where its elements go. Offsets and sizes in bytes.
+
+    A tuple, because there may be a million.
+    """
 
     object: int
     """Number of the object in the manifest."""
@@ -59,8 +62,7 @@ class ShardRead:
         return first * self.block, min(last * self.block, self.nbytes)
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """Consecutive blocks ``[first, last)`` of one shard, all read in one job."""
 
     read: ShardRead
@@ -89,16 +91,47 @@ def plan_reads(manifest: Manifest, requests: Sequence[TensorRequest]) -> tuple[l
                 wanted[request.tensor].append((len(sinks), region))
                 sinks.append(sink)
     reads: list[ShardRead] = []
+    shards = manifest.shards
+    plain = shards.box_offset is None and shards.run_start is None and shards.codec is None
     for tensor, targets in wanted.items():
-        reads += _reads_of(manifest, tensor, targets)
+        own = shards.slice_of(tensor)
+        if plain and len(own) == 1 and len(targets) == 1:
+            region = targets[0][1]
+            shape = manifest.tensors.shape_of(tensor)
+            if not region.start and region.box.size == shape and region.stop == shards.elements[own.start]:
+                reads.append(_whole_read(manifest, tensor, own.start, *targets[0]))
+                continue
+        reads += _reads_of(manifest, tensor, own, targets)
     return reads, sinks
 
 
-def _reads_of(manifest: Manifest, tensor: int, targets: Sequence[tuple[int, Region]]) -> Iterator[ShardRead]:
+def _whole_read(manifest: Manifest, tensor: int, shard: int, sink: int, region: Region) -> ShardRead:
+    """A whole tensor that is stored as one shard and wanted as one piece: by far the most frequent case."""
     shards = manifest.shards
-    dtype = dtype_of(manifest.tensors.dtype_of(tensor))
-    bits = dtype.bits
-    own = shards.slice_of(tensor)
+    number = int(shards.object[shard])
+    size = int(shards.decoded[shard])
+    return ShardRead(
+        number,
+        shard,
+        tensor,
+        region,
+        manifest.tensors.bits_of(tensor),
+        int(shards.offset[shard]),
+        size,
+        manifest.objects[number].block,
+        (),
+        int(shards.block_start[shard]),
+        None,
+        ((sink, region),),
+        (sink, 0, 0, size),
+    )
+
+
+def _reads_of(
+    manifest: Manifest, tensor: int, own: range, targets: Sequence[tuple[int, Region]]
+) -> Iterator[ShardRead]:
+    shards = manifest.shards
+    bits = dtype_of(manifest.tensors.dtype_of(tensor)).bits
     for index in own if len(own) == 1 else _touched(manifest, tensor, own, targets):
         region = shards.region(index)
         hits = []
@@ -110,24 +143,23 @@ def _reads_of(manifest: Manifest, tensor: int, targets: Sequence[tuple[int, Regi
                 copies += [(sink, copy) for copy in found]
         if not hits:
             continue
-        row = manifest.objects[int(shards.object[index])]
-        first_block, _ = shards.block_range(index)
+        number = int(shards.object[index])
         chain = manifest.codecs[shards.codec_of(index)]
         direct = None
         if len(copies) == 1 and not chain and copies[0][1].is_contiguous:
             sink, copy = copies[0]
             direct = (sink, copy.src_start * bits // 8, copy.dst_start * bits // 8, copy.elements * bits // 8)
         yield ShardRead(
-            int(shards.object[index]),
+            number,
             index,
             tensor,
             region,
             bits,
             int(shards.offset[index]),
             region.elements * bits // 8,
-            row.block,
+            manifest.objects[number].block,
             chain,
-            first_block,
+            int(shards.block_start[index]),
             _block_offsets(manifest, index) if chain else None,
             tuple(hits),
             direct,
@@ -181,6 +213,9 @@ def plan_jobs(reads: Sequence[ShardRead], *, gap_bytes: int) -> list[Job]:
 
 def _parts(read: ShardRead) -> Iterator[Part]:
     """Runs of needed blocks, cut so that none is read in pieces larger than a job."""
+    if read.nbytes <= read.block and not read.chain:
+        yield Part(read, 0, 1, read.offset, read.nbytes)
+        return
     per_job = -(-read.nbytes // read.block) if _is_odd(read) else max(1, JOB_BYTES // read.block)
     for first, last in needed_blocks(read):
         for at in range(first, last, per_job):

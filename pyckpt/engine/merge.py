@@ -19,6 +19,7 @@ from pyckpt.engine.table import ItemTable
 from pyckpt.errors import Finding, StateDiverged
 from pyckpt.format.geometry import Ints
 from pyckpt.format.manifest import Manifest
+from pyckpt.format.names import entry_name
 from pyckpt.format.shard_table import ObjectRow
 from pyckpt.format.tree import Node, Path, TensorRef, map_leaves, path_text, walk
 from pyckpt.format.tree_decode import decode_tree
@@ -29,8 +30,10 @@ __all__ = ["merge_item"]
 
 def merge_item(
     name: str, tables: Mapping[int, ItemTable], groups: Mapping[int, tuple[int, ...]], *, attempt: str
-) -> Manifest:
-    """The manifest of one item from the tables of the writers that have it.
+) -> tuple[Manifest, bytes | None]:
+    """The manifest of one item from the tables of the writers that have it, and the MessagePack of its tree.
+
+    The bytes are None where trees had to be united; where they are given, the manifest's own tree is empty.
 
     ``groups`` tells, per writer, who claims to hold the same plain tensors. Raises StateDiverged with all paths and
     writers that disagree. Whether the shards tile their tensors is for the manifest's own check.
@@ -52,14 +55,15 @@ def merge_item(
         columns["object"] = rows.object + len(objects)
         parts.append(Rows(**columns))
         owner.append(np.full(len(rows), writer, np.int64))
-        entries.append(explicit_names(table, rows, numbering.maps[writer], numbering.paths))
+        entries.append(explicit_names(table, rows, numbering.maps[writer], numbering.names))
         objects += table.objects
     rows = concat(parts)
     writers = np.concatenate(owner)
     names = [entry for part in entries for entry in part]
     dropped = _second_copies(tables, groups, numbering, rows.tensor, writers)
     order, dropped = order_rows(name, rows, numbering, dropped)
-    return assemble(name, attempt, numbering, next(iter(chains)), objects, rows, order, dropped, names)
+    manifest = assemble(name, attempt, numbering, next(iter(chains)), objects, rows, order, dropped, names)
+    return manifest, numbering.packed
 
 
 def _number(name: str, tables: Mapping[int, ItemTable]) -> Numbering:
@@ -69,15 +73,9 @@ def _number(name: str, tables: Mapping[int, ItemTable]) -> Numbering:
         table.tree == first.tree and table.dtypes == first.dtypes and table.shapes == first.shapes
         for table in tables.values()
     )
-    if same:
+    if same and not first.indexed:
         identity = np.arange(len(first.names), dtype=np.int64)
-        tree = decode_tree(first.tree, partial=True)
-        paths: dict[int, Path] = {}
-        for path, leaf in walk(tree):
-            if isinstance(leaf, TensorRef):
-                paths.setdefault(leaf.index, path)
-        ordered = tuple(paths[number] for number in range(len(first.names)))
-        return Numbering(tree, ordered, first.dtypes, first.shapes, dict.fromkeys(writers, identity))
+        return Numbering(None, first.tree, first.names, first.dtypes, first.shapes, dict.fromkeys(writers, identity))
     return _unite(name, tables)
 
 
@@ -135,9 +133,8 @@ def _unite(name: str, tables: Mapping[int, ItemTable]) -> Numbering:
             for writer, tree in trees
         ]
     )
-    return Numbering(
-        united, tuple(paths), tuple(fact[0] for fact in facts), tuple(fact[1] for fact in facts), maps
-    )
+    names = tuple(map(entry_name, paths))
+    return Numbering(united, None, names, tuple(fact[0] for fact in facts), tuple(fact[1] for fact in facts), maps)
 
 
 def _renumbered(leaf: Node, number_of: Mapping[Path, int], path: Path) -> Node:
@@ -170,7 +167,7 @@ def _compare_prints(name: str, tables: Mapping[int, ItemTable], numbering: Numbe
             by_print[int(rows["region"][at]), rows["print"][at].tobytes()].append(int(who[at]))
         sides = " | ".join("ranks " + ", ".join(map(str, side)) for side in by_print.values())
         findings.append(
-            Finding("state.diverged", f"{name}/{path_text(numbering.paths[tensor])}", f"different values on: {sides}")
+            Finding("state.diverged", f"{name}/{numbering.names[tensor]}", f"different values on: {sides}")
         )
     raise StateDiverged(
         "state.diverged",

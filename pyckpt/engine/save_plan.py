@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import NamedTuple
 
 from pyckpt.engine.deal import deal
-from pyckpt.engine.leaves import ItemState, Source, TensorLeaf
+from pyckpt.engine.leaves import ItemState, Piece, Source, TensorLeaf
 from pyckpt.engine.options import CodecName, SaveOptions
 from pyckpt.errors import UsageError
 from pyckpt.format.codecs import Chain, Codec
@@ -19,7 +20,7 @@ from pyckpt.format.geometry import Region, check_region
 from pyckpt.format.keys import object_key
 from pyckpt.format.names import entry_name, region_entry_name
 from pyckpt.format.safetensors import Entry, build_header
-from pyckpt.format.tree import Path, walk
+from pyckpt.format.tree import walk
 from pyckpt.limits import MAX_OBJECT_HEADER_TARGET
 
 __all__ = ["ItemPlan", "ObjectPlan", "ShardPlan", "Slot", "number_leaves", "plan_item", "plan_shards"]
@@ -30,20 +31,17 @@ SPLIT_BYTES = 64 << 20
 """An item is spread over one object per thread once each gets this much: writes to one file take turns."""
 
 
-@dataclass(frozen=True, slots=True)
-class Slot:
-    """One tensor of an item on this writer."""
+class Slot(NamedTuple):
+    """One tensor of an item on this writer. A tuple, because there may be a million."""
 
     number: int
-    path: Path
-    """First place in the tree."""
     name: str
+    """Entry name of its first place in the tree."""
     leaf: TensorLeaf
 
 
-@dataclass(frozen=True, slots=True)
-class ShardPlan:
-    """One region that this writer stores. Sizes in bytes."""
+class ShardPlan(NamedTuple):
+    """One region that this writer stores. Sizes in bytes. A tuple, because there may be a million."""
 
     tensor: int
     region: Region
@@ -83,9 +81,11 @@ class ItemPlan:
 def number_leaves(item: ItemState) -> tuple[Slot, ...]:
     """Numbers the tensors of an item in tree order; a leaf that stands at several places gets one number."""
     slots: dict[int, Slot] = {}
-    for path, leaf in walk(item.tree):
-        if isinstance(leaf, TensorLeaf) and id(leaf) not in slots:
-            slots[id(leaf)] = Slot(len(slots), path, entry_name(path), leaf)
+    for key, value in item.tree.items():
+        found = [((key,), value)] if type(value) is TensorLeaf else walk(value, (key,))
+        for path, leaf in found:
+            if type(leaf) is TensorLeaf and id(leaf) not in slots:
+                slots[id(leaf)] = Slot(len(slots), entry_name(path), leaf)
     return tuple(slots.values())
 
 
@@ -125,25 +125,20 @@ def plan_shards(
     alone = (rank,)
     plain = tuple(plain_group)
     for item, slots in items:
+        codec, own = options.codec_of(item.name), shards[item.name]
         for slot in slots:
             leaf = slot.leaf
             dtype = dtype_of(leaf.dtype)
             members = plain if leaf.replicas is None else (leaf.replicas or alone)
             for number, piece in enumerate(leaf.pieces):
-                check_region(piece.region, leaf.shape)
-                nbytes = byte_count(dtype, piece.region.elements)
-                if nbytes != piece.source.nbytes:
-                    raise UsageError(
-                        "state.layout",
-                        f"region needs {nbytes} bytes, its memory has {piece.source.nbytes}",
-                        key=f"{item.name}/{slot.name}",
-                        hint="declare the region that the local tensor really holds",
-                    )
+                nbytes = _checked_size(item.name, slot, piece, dtype)
                 if nbytes == 0:
                     if 0 in leaf.shape and number == 0 and rank == (members[0] if leaf.replicas is None else 0):
                         empty.append((item, slot, dtype))
-                    continue
-                groups.setdefault(members, []).append((item, slot, number, dtype, nbytes))
+                elif members == alone:
+                    own.append(_shard(slot, piece.region, piece.source, 0, nbytes, dtype, codec))
+                else:
+                    groups.setdefault(members, []).append((item, slot, number, dtype, nbytes))
     for holders, held in groups.items():
         held.sort(key=lambda entry: (entry[0].name, entry[1].name, entry[2]))
         members = holders[:1] if options.replicas == "first" else holders
@@ -158,19 +153,9 @@ def plan_shards(
                 first = region.start + part.start * 8 // dtype.bits
                 last = region.start + part.stop * 8 // dtype.bits
                 region = Region(region.box, first, last)
-            chain = _chain_of(options.codec_of(item.name), dtype, part.stop - part.start)
+            codec = options.codec_of(item.name)
             shards[item.name].append(
-                ShardPlan(
-                    slot.number,
-                    region,
-                    piece.source,
-                    part.start,
-                    part.stop - part.start,
-                    dtype,
-                    region_entry_name(slot.name, region, slot.leaf.shape, encoded=chain != 0),
-                    _header_shape(region, dtype),
-                    chain,
-                )
+                _shard(slot, region, piece.source, part.start, part.stop - part.start, dtype, codec)
             )
     for item, slot, dtype in empty:
         whole = Region.whole(slot.leaf.shape)
@@ -178,6 +163,32 @@ def plan_shards(
         shape = _header_shape(whole, dtype)
         shards[item.name].append(ShardPlan(slot.number, whole, source, 0, 0, dtype, slot.name, shape, 0))
     return shards
+
+
+def _checked_size(item: str, slot: Slot, piece: Piece, dtype: DType) -> int:
+    """Bytes of a piece, whose region lies within the tensor and whose memory has just that size."""
+    region, shape = piece.region, slot.leaf.shape
+    if region.start or region.box.size != shape or any(region.box.offset):
+        check_region(region, shape)
+    nbytes = (region.stop - region.start) * dtype.bits >> 3
+    if nbytes != piece.source.nbytes or (dtype.bits & 7 and nbytes != byte_count(dtype, region.elements)):
+        raise UsageError(
+            "state.layout",
+            f"region needs {nbytes} bytes, its memory has {piece.source.nbytes}",
+            key=f"{item}/{slot.name}",
+            hint="declare the region that the local tensor really holds",
+        )
+    return nbytes
+
+
+def _shard(
+    slot: Slot, region: Region, source: Source, start: int, nbytes: int, dtype: DType, codec: CodecName
+) -> ShardPlan:
+    chain = _chain_of(codec, dtype, nbytes)
+    entry = region_entry_name(slot.name, region, slot.leaf.shape, encoded=chain != 0)
+    return ShardPlan(
+        slot.number, region, source, start, nbytes, dtype, entry, _header_shape(region, dtype), chain
+    )
 
 
 def _header_shape(region: Region, dtype: DType) -> tuple[int, ...]:

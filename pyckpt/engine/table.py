@@ -17,6 +17,7 @@ from pyckpt.format.codecs import Chain, Codec
 from pyckpt.format.geometry import Ints
 from pyckpt.format.msgpack_strict import pack
 from pyckpt.format.shard_table import ObjectRow
+from pyckpt.format.tree import Flattened, Indexed
 from pyckpt.format.tree_encode import encode_tree
 
 __all__ = ["ItemTable", "WriterTable", "item_table", "pack_table", "unpack_table"]
@@ -29,6 +30,8 @@ class ItemTable:
     kind: str
     tree: bytes
     """MessagePack of the writer's tree."""
+    indexed: bool
+    """Whether the tree has values per rank, of which this writer has only its own."""
     names: tuple[str, ...]
     dtypes: tuple[str, ...]
     shapes: tuple[Ints, ...]
@@ -67,6 +70,7 @@ def item_table(plan: ItemPlan, stored: Sequence[StoredObject], prints: bytes, *,
     return ItemTable(
         plan.state.kind,
         tree,
+        _has_indexed(plan.state.tree),
         tuple(slot.name for slot in plan.slots),
         tuple(slot.leaf.dtype for slot in plan.slots),
         tuple(tuple(slot.leaf.shape) for slot in plan.slots),
@@ -78,12 +82,21 @@ def item_table(plan: ItemPlan, stored: Sequence[StoredObject], prints: bytes, *,
     )
 
 
+def _has_indexed(node: object) -> bool:
+    if isinstance(node, Mapping):
+        return any(_has_indexed(value) for value in node.values() if type(value) is not TensorLeaf)
+    if isinstance(node, (list, tuple)):
+        return any(map(_has_indexed, node))
+    return isinstance(node, (Indexed, Flattened))
+
+
 def pack_table(table: WriterTable) -> bytes:
     """The table as bytes, for the coordinator."""
     items = {
         name: {
             "kind": item.kind,
             "tree": item.tree,
+            "indexed": item.indexed,
             "names": list(item.names),
             "dtypes": list(item.dtypes),
             "ndims": np.array([len(shape) for shape in item.shapes], "<i8").tobytes(),
@@ -115,6 +128,7 @@ def unpack_table(data: bytes) -> WriterTable:
         items[name] = ItemTable(
             item["kind"],
             item["tree"],
+            item["indexed"],
             tuple(item["names"]),
             tuple(item["dtypes"]),
             tuple(shapes),

@@ -35,7 +35,7 @@ class Codec:
     """One step of a chain."""
 
     id: str
-    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    params: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}), hash=False)
 
 
 Chain = tuple[Codec, ...]

@@ -53,8 +53,16 @@ class Manifest:
         return self.tensors.dtypes
 
 
-def encode_manifest(manifest: Manifest, *, tensor_index: Callable[[object], int | None] | None = None) -> bytes:
+def encode_manifest(
+    manifest: Manifest,
+    *,
+    tensor_index: Callable[[object], int | None] | None = None,
+    packed_tree: bytes | None = None,
+) -> bytes:
     """The manifest's raw bytes; ``tensor_index`` as in ``encode_tree``.
+
+    ``packed_tree`` is MessagePack that takes the place of the manifest's tree, where a caller has it already; it must
+    be a complete tree whose references the tables answer.
 
     Raises UnsupportedState for a tree that can't be stored, LimitExceeded for a manifest above 2 GiB.
     """
@@ -73,10 +81,14 @@ def encode_manifest(manifest: Manifest, *, tensor_index: Callable[[object], int 
         "tensors": {"count": len(tensors), "columns": tensor_columns},
         "objects": objects_as_maps(manifest.objects),
         "shards": {"count": len(shards), "columns": columns},
-        "tree": encode_tree(manifest.tree, tensor_index=tensor_index),
     }
+    if packed_tree is None:
+        record["tree"] = encode_tree(manifest.tree, tensor_index=tensor_index)
     try:
         raw = pack(record, size_hint=sum(map(len, (*tensor_columns.values(), *columns.values()))))
+        if packed_tree is not None:
+            # A map of fewer than 16 entries counts them in the low half of its first byte.
+            raw = b"".join((bytes([raw[0] + 1]), memoryview(raw)[1:], pack("tree"), packed_tree))
     except (ValueError, OverflowError) as error:
         raise LimitExceeded("limit.exceeded", f"the manifest can't be written: {error}", key=manifest.item) from None
     if len(raw) > MAX_MANIFEST_RAW_BYTES:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from pyckpt.errors import UnsupportedState, UsageError
-from pyckpt.format.geometry import Box, Region
+from pyckpt.format.geometry import Region
 
 __all__ = ["REGION_MARK", "entry_name", "escape_component", "region_entry_name"]
 
@@ -19,6 +19,8 @@ REGION_MARK: Final = "@"
 """Separates a tensor's name from the text of a region; it is escaped in the name itself."""
 
 _MAX_PLAIN_BYTES = 60_000
+_PLAIN = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.-]{0,1000}")
+"""What most names are: nothing to escape, and not the reserved one, which begins with an underscore."""
 _SPECIAL = re.compile(r"[\x00-\x1f\x7f%/@]")
 
 
@@ -38,6 +40,8 @@ def entry_name(path: Sequence[str | int]) -> str:
     ``("layers.0.weight",)`` is ``layers.0.weight``; ``("state", 0, "exp/avg")`` is ``state/#0/exp%2Favg``. Raises
     ``UnsupportedState`` for a lone surrogate and ``UsageError`` for the empty path, which names no tensor.
     """
+    if len(path) == 1 and isinstance(path[0], str) and _PLAIN.fullmatch(path[0]):
+        return path[0]
     if not path:
         raise UsageError("usage.invalid", "expected a path of one component or more, found none")
     name = "/".join(map(escape_component, path))
@@ -60,9 +64,9 @@ def entry_name(path: Sequence[str | int]) -> str:
 
 def region_entry_name(tensor_name: str, region: Region, shape: Sequence[int], *, encoded: bool) -> str:
     """The name of the entry that holds this region of a tensor; the tensor's own if it is whole and not encoded."""
-    if not encoded and region.is_whole_run and region.box == Box.whole(tuple(shape)):
-        return tensor_name
     box = region.box
+    if not encoded and not region.start and box.size == tuple(shape) and not any(box.offset) and region.is_whole_run:
+        return tensor_name
     bounds = ",".join(f"{low}:{low + size}" for low, size in zip(box.offset, box.size, strict=True))
     run = "" if region.is_whole_run else f"({region.start}:{region.stop})"
     return f"{tensor_name}{REGION_MARK}[{bounds}]{run}{'+enc' if encoded else ''}"

@@ -89,7 +89,10 @@ def walk(node: Node, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Every leaf with its path, depth first, in the order of the tree. Empty containers have no leaves."""
     if isinstance(node, Mapping):
         for key, value in node.items():
-            yield from walk(value, (*path, key))
+            if type(value) is TensorRef:
+                yield (*path, key), value
+            else:
+                yield from walk(value, (*path, key))
     elif isinstance(node, (list, tuple)):
         for position, value in enumerate(node):
             yield from walk(value, (*path, position))

@@ -13,11 +13,11 @@ from pyckpt.errors import Finding, LimitExceeded, PyckptError, StateMismatch, Un
 from pyckpt.format.geometry import Ints, Region
 from pyckpt.format.tree import DTypeName, Flattened, Indexed, Node, Path, TensorRef, path_text
 from pyckpt.torch import compare
-from pyckpt.torch.dtypes import PACKED, TYPES, registry_name, torch_dtype, widens
+from pyckpt.torch.dtypes import NAMES, PACKED, TYPES, registry_name, torch_dtype, widens
 from pyckpt.torch.layout import Declared, Layout
 from pyckpt.torch.param_names import ParamNames
 from pyckpt.torch.per_rank import OnResize
-from pyckpt.torch.placed import is_flattenable, place
+from pyckpt.torch.placed import is_flattenable, is_ordinary, place
 from pyckpt.torch.sink import TensorSink
 
 __all__ = ["BindOptions", "Filler", "Filling"]
@@ -56,6 +56,7 @@ class Filling:
     declared_params: Mapping[int, Declared] = field(default_factory=dict)
     bound: BoundItem = field(default_factory=BoundItem)
     _fresh: dict[int, torch.Tensor] = field(default_factory=dict)
+    _whole: dict[Ints, Region] = field(default_factory=dict)
 
     def resize_rule(self, own: OnResize) -> OnResize:
         """What happens when the number of coordinates differs: the target's own rule, else that of the load."""
@@ -100,6 +101,8 @@ class Filling:
         if not isinstance(node, TensorRef):
             self.differs(path, f"the checkpoint has a {type(node).__name__} where the target has a tensor")
             return
+        if declared is None and is_ordinary(target) and self._fill_whole(node.index, target, path):
+            return
         key = self.key(path)
         stored = self.item.dtype(node.index)
         placed = place(target, key, declared)
@@ -109,6 +112,18 @@ class Filling:
             return
         if self.fits(stored, target.dtype, path):
             self.request(node.index, path, placed.parts, torch_dtype(stored, key))
+
+    def _fill_whole(self, tensor: int, target: torch.Tensor, path: Path) -> bool:
+        """The one case that comes by the ten thousand: a plain tensor of the stored shape and dtype."""
+        shape = tuple(target.shape)
+        if self.item.shape(tensor) != shape or self.item.dtype(tensor) != NAMES.get(target.dtype):
+            return False
+        region = self._whole.get(shape)
+        if region is None:
+            region = self._whole[shape] = Region.whole(shape)
+        sink = TensorSink(target.detach(), target.dtype)
+        self.bound.requests.append(TensorRequest(path, tensor, Target(((region, sink),))))
+        return True
 
     def fits(self, stored: str, wanted: torch.dtype, path: Path) -> bool:
         """True if the dtype rule lets ``stored`` into ``wanted``; else a finding is added."""

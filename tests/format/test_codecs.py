@@ -44,8 +44,8 @@ def test_each_plane_is_compressed_only_if_it_gains():
     assert decode_block((planes(2),), stored, len(block)) == block
 
 
-def test_a_plane_is_raw_where_only_its_sample_would_gain():
-    plane = np.concatenate([np.zeros(100, np.uint8), RANDOM.integers(0, 256, 100_000, dtype=np.uint8)])
+def test_the_sample_decides_for_its_plane():
+    plane = np.concatenate([RANDOM.integers(0, 256, 65_536, dtype=np.uint8), np.zeros(100_000, np.uint8)])
     block = np.stack([plane, plane], axis=1).tobytes()
     assert encode_block((planes(2),), block)[0] == 0
 
@@ -107,6 +107,8 @@ def container(*heads, body=b""):
         b"",
         bytes(17),
         container((0, 2), (0, 2), body=b"abcd"),  # the tail is missing
+        container((0, 2), (0, 2), body=b"ab"),
+        container((0, 2), (0, 2), body=b"a"),
         container((0, 2), (0, 2), body=b"abcdef"),  # too much
         container((0, 2), (0, 1), body=b"abcd"),
         container((0, 3), (0, 2), body=b"abcdef"),

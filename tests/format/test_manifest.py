@@ -386,6 +386,30 @@ def test_tiling_of_many_tensors(seed):
         assert caught.value.key == f"t{broken}"
 
 
+def test_boxes_with_the_right_number_of_elements_in_the_wrong_place():
+    regions = [Region.of_box(Box((0, 0), (8, 4))), Region.of_box(Box((4, 0), (4, 8)))]
+    with pytest.raises(Corrupt) as caught:
+        opened(make_manifest([("t", "U8", (8, 8))], [(0, region, False) for region in regions]))
+    assert caught.value.code == "tiling.inexact"
+
+
+@pytest.mark.parametrize(
+    "region",
+    [
+        Region.of_box(Box((0, 0), (9, 1))),
+        Region.of_box(Box((1, 0), (8, 8))),
+        Region.of_box(Box((9, 0), (1, 8))),
+        Region(Box((0, 0), (2, 2)), 2, 5),
+        Region(Box((0, 0), (2, 2)), 3, 2),
+        Region(Box((0, 0), (2, 2)), 2, 2),
+    ],
+)
+def test_regions_outside_their_tensor(region):
+    with pytest.raises(Corrupt) as caught:
+        make_manifest([("t", "U8", (8, 8))], [(0, region, False)])
+    assert caught.value.code == "manifest.schema"
+
+
 def test_missing_and_superfluous_shards():
     for pieces, message in (([], "no shards"), ([(0, Region.flat((4,), 0, 3), False)], "only shard")):
         with pytest.raises(Corrupt, match=message):
@@ -427,6 +451,11 @@ def test_objects_of_other_checkpoints_need_no_cover():
     assert code_of(record) == "manifest.schema"
     record["shards"]["columns"]["offset"] = np.array([4096, 5000], dtype="<u8").tobytes()
     check_manifest(decode(pack(record)))
+    record["objects"][0]["size"] = 5016
+    check_manifest(decode(pack(record)))
+    for size in (5015, 5000, 4999):
+        record["objects"][0]["size"] = size
+        assert code_of(record) == "manifest.schema"
 
 
 @pytest.mark.parametrize("offsets", [(4096, 4113), (4097, 4113), (4096, 4111), (4112, 4112), (4000, 4112)])
@@ -434,6 +463,13 @@ def test_own_objects_have_neither_hole_nor_overlap(offsets):
     record = plain(make_manifest([("a", "U8", (16,)), ("b", "U8", (16,))], [(0, None, False), (1, None, False)]))
     record["objects"][0]["size"] += 1 if offsets[1] == 4113 else 0
     record["shards"]["columns"]["offset"] = np.array(offsets, dtype="<u8").tobytes()
+    assert code_of(record) == "manifest.schema"
+
+
+@pytest.mark.parametrize("change", [-1, 1, 4096])
+def test_own_objects_end_with_their_last_shard(change):
+    record = plain(make_manifest([("a", "U8", (16,)), ("b", "U8", (16,))], [(0, None, False), (1, None, False)]))
+    record["objects"][0]["size"] += change
     assert code_of(record) == "manifest.schema"
 
 
@@ -472,11 +508,17 @@ def test_uneven_rows_of_types_below_a_byte():
 
 
 def test_sums_that_wrap_around_are_seen():
-    record = plain(make_manifest([("a", "U8", (3 * BLOCK,))], [(0, None, True)]))
-    stored = int(column(record, "shards", "stored_size", "<u8")[0])
-    sizes = np.array([2**63 - 1, 2**63 - 1, 2 + stored], dtype="<u8")
-    record["shards"]["columns"]["block_stored_size"] = sizes.tobytes()
+    record = plain(make_manifest([("a", "U8", (4 * BLOCK,))], [(0, None, True)]))
+    stored = 2**63 - 1 - 4096
+    sizes = [stored, stored, stored, 2**64 - 2 * stored]
+    assert sum(sizes) % 2**64 == stored
+    record["objects"][0]["size"] = 2**63 - 1
+    record["shards"]["columns"]["stored_size"] = np.array([stored], dtype="<u8").tobytes()
+    record["shards"]["columns"]["block_stored_size"] = np.array(sizes, dtype="<u8").tobytes()
     assert code_of(record) == "manifest.schema"
+    sizes = [stored - 3, 1, 1, 1]
+    record["shards"]["columns"]["block_stored_size"] = np.array(sizes, dtype="<u8").tobytes()
+    check_manifest(decode(pack(record)))
 
 
 def test_a_tree_that_can_not_be_stored():

@@ -106,6 +106,8 @@ def refused(header, size):
         json.dumps({"a": entry(offsets=[0, 8])}),
         json.dumps({"a": entry(offsets=[1, 5])}),
         json.dumps({"a": entry(offsets=[0, -4])}),
+        json.dumps({"a": entry(dtype="F5", offsets=[1, 4])}),
+        json.dumps({"a": entry(), "b": entry(dtype="F5", offsets=[0, 4])}),
         json.dumps({"a": entry(shape=[2**62, 2**62])}),
         json.dumps({"a": entry(), "b": entry()}),
         json.dumps({"a": entry(), "b": entry(offsets=[8, 12])}),

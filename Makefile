@@ -1,0 +1,50 @@
+# Every chore of the project; the continuous integration runs the same commands.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+WORKERS ?= 2
+
+.PHONY: help venv demo test lint bench clean
+
+help:
+	@echo "make demo    train, kill a rank in the middle of a save, resume elsewhere, compare every bit"
+	@echo "make test    lint, then all tests"
+	@echo "make lint    ruff, mypy --strict, import layers, the specification's requirements"
+	@echo "make bench   how to run the benchmarks"
+	@echo "make venv    the virtual environment, with the versions of constraints.txt"
+	@echo "make clean   remove what was built (the virtual environment stays)"
+
+venv: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[torch,test,lint]'
+	touch $@
+
+demo: venv
+	$(BIN)/python examples/demo/run.py
+
+lint: venv
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	PYTHONPATH=. $(BIN)/lint-imports
+	$(BIN)/python spec/tools/requirements.py --check
+
+# One run for all tests, so that the closing summary counts them all. Tests of one file stay together, and those that
+# start several processes (marked "ranks") share one worker: see tests/conftest.py.
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
+
+bench: venv
+	@if ls benchmarks/*.py >/dev/null 2>&1; then \
+		echo "benchmarks/ holds one script for each figure; run one with $(BIN)/python benchmarks/NAME.py --help:"; \
+		ls benchmarks/*.py; \
+	else \
+		echo "no benchmarks yet"; \
+	fi
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""Benchmarks: ratios to peers and to the hardware's limit, measured side by side in one run."""
