@@ -38,12 +38,9 @@ test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
 
 bench: venv
-	@if ls benchmarks/*.py >/dev/null 2>&1; then \
-		echo "benchmarks/ holds one script for each figure; run one with $(BIN)/python benchmarks/NAME.py --help:"; \
-		ls benchmarks/*.py; \
-	else \
-		echo "no benchmarks yet"; \
-	fi
+	@$(BIN)/python -m benchmarks --help
+	@echo
+	@echo "For example: $(BIN)/python -m benchmarks small"
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

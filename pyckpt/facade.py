@@ -122,10 +122,13 @@ def _load(
         coordinator.close()
 
 
-def open_(url: Url, *, framework: str = "auto") -> Checkpoint:
-    """Opens a checkpoint lazily: ``open(url)["policy_model"]["layers.0.weight"][0:128]`` reads just those rows."""
+def open_(url: Url, *, framework: str = "auto", expect: str | None = None) -> Checkpoint:
+    """Opens a checkpoint lazily: ``open(url)["policy_model"]["layers.0.weight"][0:128]`` reads just those rows.
+
+    ``expect`` is the digest that the root must have, if the caller knows it.
+    """
     store, name = _locate(url)
-    return Checkpoint.open(store, name, framework_for(framework).wrap)
+    return Checkpoint.open(store, name, framework_for(framework).wrap, expect=expect)
 
 
 def verify(url: Url, *, deep: bool = True, progress: Progress | None = None) -> VerifyReport:

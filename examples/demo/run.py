@@ -6,6 +6,7 @@ holds the figures.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +24,9 @@ from rich.console import Console
 import pyckpt
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parents[1] / "build" / "demo"
-STORE, REFERENCE = BUILD / "store", BUILD / "reference"
 EVERY, KILL_STEP, LAST_STEP, KILL_RANK = 5, 15, 20, 2
 WITHIN = 20.0
-"""Seconds in which the other ranks have to give up: silence of 5, and room for a busy machine."""
+"""Seconds in which the other ranks have to give up: 5 of silence, and room for a busy machine."""
 LOSS_GAP = 0.02
 """Two layouts add in another order, so losses of the same step agree but for rounding."""
 PHASE_LIMIT = 240.0
@@ -49,19 +49,36 @@ def chapter(title: str) -> None:
     console.print(f"\n[bold]{title}[/bold]")
 
 
-def launch(name: str, ranks: int, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where the demo writes."""
+
+    build: Path
+
+    @property
+    def store(self) -> Path:
+        """The store that pyckpt saves to."""
+        return self.build / "store"
+
+    @property
+    def reference(self) -> Path:
+        """What was saved, as whole tensors, written without pyckpt."""
+        return self.build / "reference"
+
+
+def launch(places: Places, name: str, ranks: int, *arguments: object) -> tuple[int, list[dict[str, Any]]]:
     """Runs ``train.py`` under torchrun; gives the exit status and the result of every rank that left one."""
-    results = BUILD / name
+    results = places.build / name
     results.mkdir()
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
     command += ["--nproc-per-node", str(ranks), str(HERE / "train.py")]
-    command += ["--store", str(STORE), "--results", str(results), "--reference", str(REFERENCE)]
+    command += ["--store", str(places.store), "--results", str(results), "--reference", str(places.reference)]
     command += ["--every", str(EVERY), "--until", str(LAST_STEP), "--schedule", str(2 * LAST_STEP)]
     command += [str(each) for each in arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    with (BUILD / f"{name}.log").open("w") as log, subprocess.Popen(
+    with (places.build / f"{name}.log").open("w") as log, subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, start_new_session=True
     ) as process:
         # Ranks that hang must not hang the demo: the whole session that was started here goes.
@@ -84,21 +101,22 @@ def names(urls: list[str]) -> list[str]:
     return [url.rpartition("/")[2] for url in urls]
 
 
-def lose_a_rank() -> dict[str, Any]:
+def lose_a_rank(places: Places) -> dict[str, Any]:
     """First part: training on 4 ranks, which ends in a save that one of them does not survive."""
     chapter("1  Training on 4 ranks with FSDP2")
     status, results = launch(
-        "fsdp2", 4, "--layout", "fsdp2", "--kill-step", KILL_STEP, "--kill-rank", KILL_RANK, "--seed", 1
+        places, "fsdp2", 4, "--layout", "fsdp2", "--kill-step", KILL_STEP, "--kill-rank", KILL_RANK, "--seed", 1
     )
-    killed_file = BUILD / "fsdp2" / "killed.json"
-    need(killed_file.exists(), f"rank {KILL_RANK} was not killed; see {BUILD / 'fsdp2.log'}")
+    killed_file = places.build / "fsdp2" / "killed.json"
+    need(killed_file.exists(), f"rank {KILL_RANK} was not killed; see {places.build / 'fsdp2.log'}")
     killed = json.loads(killed_file.read_text())
     console.print(
         f"    [red]rank {KILL_RANK} killed itself with SIGKILL[/red] in the save of step {KILL_STEP}, "
         f"{killed['written']:,} of its {killed['of']:,} bytes written"
     )
     survivors = [result for result in results if result["rank"] != KILL_RANK]
-    need(status != 0 and len(survivors) == 3, f"{len(survivors)} of 3 other ranks answered; see {BUILD / 'fsdp2.log'}")
+    answered = f"{len(survivors)} of 3 other ranks answered"
+    need(status != 0 and len(survivors) == 3, f"{answered}; see {places.build / 'fsdp2.log'}")
     for result in survivors:
         error = result["error"]
         need(error, f"rank {result['rank']} noticed nothing")
@@ -114,17 +132,17 @@ def lose_a_rank() -> dict[str, Any]:
     }
 
 
-def look_at_store() -> dict[str, Any]:
+def look_at_store(places: Places) -> dict[str, Any]:
     """Second part: what the store has after the crash."""
     chapter("2  What is in the store now")
-    torn = STORE / f"step-{KILL_STEP:04}"
+    torn = places.store / f"step-{KILL_STEP:04}"
     left = [path for path in torn.rglob("*") if path.is_file()] if torn.exists() else []
-    listed = names(pyckpt.list(STORE))
+    listed = names(pyckpt.list(places.store))
     expected = [f"step-{step:04}" for step in range(KILL_STEP - EVERY, 0, -EVERY)]
     console.print(f"    {torn.name}/ holds {len(left)} files of the torn save and no root: it is no checkpoint")
     console.print(f"    listed: {', '.join(listed)}")
     need(listed == expected, f"the store lists {listed}, expected {expected}")
-    newest = pyckpt.latest(STORE)
+    newest = pyckpt.latest(places.store)
     need(newest is not None and newest.endswith(expected[0]), f"the newest checkpoint is {newest}")
     report = pyckpt.verify(str(newest), deep=True)
     need(report.ok, f"{newest} is damaged: {[str(finding) for finding in report.findings]}")
@@ -132,11 +150,11 @@ def look_at_store() -> dict[str, Any]:
     return {"listed": listed, "torn_files": len(left), "newest": newest, "verified_bytes": report.bytes}
 
 
-def resume(newest: str) -> dict[str, Any]:
+def resume(places: Places, newest: str) -> dict[str, Any]:
     """Third part: two ranks with tensor parallelism load what four with FSDP2 saved."""
     chapter("3  Resuming on 2 ranks with tensor parallelism")
-    status, results = launch("tp", 2, "--layout", "tp", "--resume", newest, "--seed", 2)
-    need(status == 0 and len(results) == 2, f"the resumed training failed; see {BUILD / 'tp.log'}")
+    status, results = launch(places, "tp", 2, "--layout", "tp", "--resume", newest, "--seed", 2)
+    need(status == 0 and len(results) == 2, f"the resumed training failed; see {places.build / 'tp.log'}")
     first = results[0]
     compared = first["compared"]
     need(compared["step"] == KILL_STEP - EVERY, f"resumed at step {compared['step']}")
@@ -151,7 +169,7 @@ def resume(newest: str) -> dict[str, Any]:
     }
 
 
-def finish(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+def finish(places: Places, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     """Last part: losses of steps that both runs took, and the store at the end."""
     chapter("4  Afterwards")
     both = sorted(before["losses"].keys() & after["losses"].keys(), key=int)
@@ -161,34 +179,37 @@ def finish(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
     console.print(f"    loss {start:.3f} at step 1, {last:.3f} at step {LAST_STEP}")
     need(gap < LOSS_GAP, f"the resumed run is another one: losses differ by {gap}")
     need(last < after["losses"][both[0]] < start, "the loss does not fall")
-    swept = pyckpt.gc(STORE, grace=0.0)
-    listed = names(pyckpt.list(STORE))
+    swept = pyckpt.gc(places.store, grace=0.0)
+    listed = names(pyckpt.list(places.store))
     expected = [f"step-{step:04}" for step in range(LAST_STEP, 0, -EVERY)]
     need(listed == expected, f"the store lists {listed}, expected {expected}")
     for name in listed:
-        need(pyckpt.verify(STORE / name).ok, f"{name} does not verify")
+        need(pyckpt.verify(places.store / name).ok, f"{name} does not verify")
     console.print(f"    gc removed {len(swept.keys)} leftovers; {', '.join(listed)} listed, all verified")
     return {"largest_loss_gap": gap, "listed": listed, "leftovers_removed": len(swept.keys)}
 
 
 def main() -> int:
     """Exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--build", type=Path, default=HERE.parents[1] / "build" / "demo", help="emptied, then filled")
+    places = Places(parser.parse_args().build)
     begun = time.monotonic()
-    shutil.rmtree(BUILD, ignore_errors=True)
-    REFERENCE.mkdir(parents=True)
+    shutil.rmtree(places.build, ignore_errors=True)
+    places.reference.mkdir(parents=True)
     report: dict[str, Any] = {"pyckpt": pyckpt.__version__, "ok": False}
     reason = ""
     try:
-        report["first_run"] = lose_a_rank()
-        report["after_the_crash"] = look_at_store()
-        report["second_run"] = resume(report["after_the_crash"]["newest"])
-        report["end"] = finish(report["first_run"], report["second_run"])
+        report["first_run"] = lose_a_rank(places)
+        report["after_the_crash"] = look_at_store(places)
+        report["second_run"] = resume(places, report["after_the_crash"]["newest"])
+        report["end"] = finish(places, report["first_run"], report["second_run"])
         report["ok"] = True
     except (DemoFailure, pyckpt.PyckptError) as error:
         report["reason"] = reason = str(error)
     report["seconds"] = time.monotonic() - begun
-    (BUILD / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-    console.print(f"\n{report['seconds']:.0f} s; figures in {BUILD / 'report.json'}")
+    (places.build / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+    console.print(f"\n{report['seconds']:.0f} s; figures in {places.build / 'report.json'}", markup=False)
     if reason:
         console.print(f"demo: FAILED: {reason}", markup=False)
         return 1

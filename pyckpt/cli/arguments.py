@@ -15,7 +15,7 @@ from pyckpt.storage.base import Store
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.url import open_store, split_url
 
-__all__ = ["DURATION", "BadArgument", "all_option", "json_option", "locate", "locate_store"]
+__all__ = ["DURATION", "BadArgument", "all_option", "json_option", "locate", "locate_store", "suggest"]
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -45,7 +45,7 @@ def locate(url: str) -> tuple[Store, str]:
 
 
 def locate_store(url: str) -> Store:
-    """A store that exists. Raises BadArgument for a checkpoint in its place, NotFound for a directory that isn't there."""
+    """A store. Raises BadArgument for a checkpoint in its place, NotFound for a directory that isn't there."""
     store = _open(url)
     if isinstance(store, LocalStore) and not os.path.isdir(store.root):
         raise NotFound("checkpoint.missing", "there is no such directory, hence no store", key=store.root)
@@ -89,7 +89,7 @@ def _open(url: str) -> Store:
         raise BadArgument("usage.invalid", error.message, key=error.key, hint=error.hint) from error
 
 
-class _Duration(click.ParamType):
+class _Duration(click.ParamType[float]):
     """Seconds, or a number with a unit."""
 
     name = "duration"
@@ -102,7 +102,7 @@ class _Duration(click.ParamType):
             return float(value)
         match = self._form.fullmatch(str(value))
         if match is None:
-            self.fail(f"{value!r} is no duration; expected seconds or a number with s, m, h, d or w: 90, 1h, 2d", param, ctx)
+            self.fail(f"{value!r} is no duration; expected seconds, or a number with s, m, h, d or w", param, ctx)
         return float(match[1]) * self._units[match[2]]
 
 

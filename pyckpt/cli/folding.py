@@ -69,7 +69,7 @@ def fold_names(names: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _grids(rows: list[tuple[int, ...]]) -> list[tuple[list[set[int]], int]]:
-    """Rows of numbers as full grids: all in one if they are, else one grid per value of the first column that varies."""
+    """Rows of numbers as full grids: one if they are, else one grid per value of the first column that varies."""
     axes = [set(column) for column in zip(*rows, strict=True)]
     if prod(map(len, axes)) == len(set(rows)):
         return [(axes, len(rows))]

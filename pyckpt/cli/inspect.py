@@ -10,7 +10,7 @@ from difflib import get_close_matches
 import click
 
 from pyckpt.cli.arguments import all_option, json_option, locate, suggest
-from pyckpt.cli.screen import Screen, error_block
+from pyckpt.cli.screen import Cell, Screen, error_block
 from pyckpt.cli.text import clean, clip, count, size_text, time_text
 from pyckpt.cli.tree_view import ASCII_GUIDES, TreeStyle, draw
 from pyckpt.cli.twigs import Twig, fold, item_twig, values_twig
@@ -31,9 +31,9 @@ Examples:
   pyckpt inspect s3://bucket/run/step_1000 --shards layers.0.attn.weight
   pyckpt inspect runs/a/step_1000 --json | jq .root.metadata
 
-Alike parts are folded: "layers.{0..31}." with "×32 of 436.0 MiB" stands for 32 layers of that size each. With --json: root
-(checkpoint.json as it is) and items (name: manifest as spec/schema/manifest.schema.json says); with --shards as well: item,
-number, tensor and objects."""
+Alike parts are folded: "layers.{0..31}." with "x32 of 436.0 MiB" stands for 32 layers of that size each. With
+--json: root (checkpoint.json as it is) and items (name: manifest as spec/schema/manifest.schema.json says);
+with --shards as well: item, number, tensor and objects."""
 
 
 @click.command("inspect", epilog=EPILOG, short_help="Show what a checkpoint holds.")
@@ -100,8 +100,8 @@ def _print(opened: OpenCheckpoint, names: Sequence[str], *, single: bool, depth:
         twig = item_twig(item)
         _print_item(screen, item, twig if everything else fold(twig), style)
     sys.stdout.flush()
-    for error in damaged:
-        print(error_block(error), file=sys.stderr)
+    for each in damaged:
+        print(error_block(each), file=sys.stderr)
     return 1 if damaged else 0
 
 
@@ -134,7 +134,7 @@ def _print_items(screen: Screen, opened: OpenCheckpoint) -> None:
     screen.line()
     entries = opened.root.items
     headers = ["item", "kind", "tensors", "shards", "objects", "size", "from"]
-    rows = []
+    rows: list[list[Cell]] = []
     for name, entry in entries.items():
         origin = entry.manifest.store_key
         rows.append(
@@ -149,9 +149,10 @@ def _print_items(screen: Screen, opened: OpenCheckpoint) -> None:
             ]
         )
     if len(rows) > 1:
-        entry_sum = [sum(column) for column in zip(*[(e.tensors, e.shards, e.objects) for e in entries.values()], strict=True)]
+        counts = [(entry.tensors, entry.shards, entry.objects) for entry in entries.values()]
+        totals = [f"{sum(column):,}" for column in zip(*counts, strict=True)]
         size = size_text(sum(entry.bytes for entry in entries.values()))
-        rows.append([("all", "dim"), "", *[(f"{total:,}", "dim") for total in entry_sum], (size, "dim"), ""])
+        rows.append([("all", "dim"), "", *[(total, "dim") for total in totals], (size, "dim"), ""])
     if not any(row[-1] for row in rows):
         headers, rows = headers[:-1], [row[:-1] for row in rows]
     screen.table(headers, rows, right=("tensors", "shards", "objects", "size"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 
 from pyckpt.cli.screen import Screen, print_json
-from pyckpt.cli.shard_view import Held, Picture, held_shards, pictures, region_text
+from pyckpt.cli.shard_view import Picture, held_shards, pictures, region_text
 from pyckpt.cli.text import count, size_text
 from pyckpt.engine.open import OpenItem
 from pyckpt.format.projection import manifest_to_json
@@ -43,8 +43,9 @@ def print_shards(item: OpenItem, tensor: int, *, as_json: bool, everything: bool
         screen.line("  ", (shard.mark, "bold cyan"), "  ", shard.key)
     screen.line()
     shown = held if everything else held[:_MOST_SHARDS]
+    coded = any(shard.codec for shard in held)
     screen.table(
-        ["", "region", "bytes from", "to", "size", "codec"] if _coded(held) else ["", "region", "bytes from", "to", "size"],
+        ["", "region", "bytes from", "to", "size", *(["codec"] if coded else [])],
         [
             [
                 ("  " + shard.mark, "bold cyan"),
@@ -52,7 +53,7 @@ def print_shards(item: OpenItem, tensor: int, *, as_json: bool, everything: bool
                 f"{shard.offset:,}",
                 f"{shard.offset + shard.stored:,}",
                 size_text(shard.stored),
-                *([shard.codec] if _coded(held) else []),
+                *([shard.codec] if coded else []),
             ]
             for shard in shown
         ],
@@ -60,10 +61,6 @@ def print_shards(item: OpenItem, tensor: int, *, as_json: bool, everything: bool
     )
     if len(shown) < len(held):
         screen.line(f"  … {len(held) - len(shown):,} more (--all lists them)")
-
-
-def _coded(held: list[Held]) -> bool:
-    return any(shard.codec for shard in held)
 
 
 def _draw(screen: Screen, drawing: Picture) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 import click
 
-from pyckpt.errors import PyckptError
+from pyckpt.errors import PyckptError, UsageError
 from pyckpt.format.version import SPEC_VERSION
 from pyckpt.version import __version__
 
@@ -30,10 +30,10 @@ _STOPPED: Final = 130
 _PIPE_CLOSED: Final = 141
 """What shells report for a program that SIGINT or SIGPIPE ended."""
 
-EPILOG = """\b
-A checkpoint is named by path or URL: runs/a/step_1000, s3://bucket/run/step_1000; a store by what is before the name.
-Exit status: 0 all is well, 1 a finding, damage or failure, 2 the command makes no sense.
-"""
+EPILOG = """A checkpoint is named by its path or URL: runs/a/step_1000 or s3://bucket/run/step_1000; a store by what is
+before the name.
+
+Exit status: 0 all is well, 1 a finding, damage or failure, 2 the command makes no sense."""
 
 
 class _Commands(click.Group):
@@ -94,7 +94,7 @@ def _run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         error.show(sys.stderr)
         if as_json:
-            _print_error(PyckptError("usage.invalid", error.format_message()), as_json=True)
+            _print_error(UsageError("usage.invalid", error.format_message()), as_json=True)
         return 2
     except PyckptError as error:
         from pyckpt.cli.arguments import BadArgument

@@ -119,8 +119,7 @@ def error_as_json(error: PyckptError) -> dict[str, Any]:
 def error_block(error: PyckptError) -> str:
     """An error for people: its code and key, what is wrong, every finding, and what to do."""
     lines = [f"pyckpt: {error.code}{f': {clean(error.key)}' if error.key else ''}", f"  {clean(error.message)}"]
-    for finding in error.findings[:_MAX_FINDINGS]:
-        lines.append(f"  - {clip(clean(str(finding)), 1000)}")
+    lines += [f"  - {clip(clean(str(finding)), 1000)}" for finding in error.findings[:_MAX_FINDINGS]]
     if len(error.findings) > _MAX_FINDINGS:
         lines.append(f"  … {len(error.findings) - _MAX_FINDINGS:,} more (--json lists all)")
     if error.hint:
@@ -150,6 +149,6 @@ def progress_bar(what: str) -> Iterator[Progress | None]:
 
 @contextmanager
 def working(what: str) -> Iterator[None]:
-    """A moving sign of life on standard error where a command can't tell how far it is; nothing if it is no terminal."""
+    """A sign of life on standard error for a command that can't tell how far it is; nothing if it is no terminal."""
     with _console(sys.stderr).status(clean(what)) if sys.stderr.isatty() else nullcontext():
         yield

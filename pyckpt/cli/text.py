@@ -1,17 +1,19 @@
-"""Values as short text for people. Names and values come from strangers: nothing here lets a control character through."""
+"""Values as short text for people; names and values come from strangers, and no control character gets through."""
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import re
-from collections.abc import Sequence, Set
-from typing import Final
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Final
 
 from pyckpt.format.show import show
 from pyckpt.format.tree import DTypeName, Timestamp
 
-__all__ = ["clean", "clip", "count", "size_text", "time_text", "type_name", "value_text"]
+__all__ = ["TIMES", "clean", "clip", "count", "size_text", "time_text", "type_name", "value_text"]
 
+TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _LONG: Final = 4096
 """Characters of a text that are looked at; nobody reads more of one value."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
@@ -20,7 +22,7 @@ _TYPES: Final = ((bool, "bool"), (int, "int"), (float, "float"), (str, "str"), (
 
 
 def clean(text: str) -> str:
-    """The text with whatever can't be printed (controls, escapes, bidirectional marks, lone surrogates) as ``\\x1b``."""
+    """The text with what can't be printed (controls, escapes, bidirectional marks, surrogates) as Python escapes it."""
     if text.isprintable():
         return text
     return "".join([each if each.isprintable() else ascii(each)[1:-1] for each in text])
@@ -60,9 +62,9 @@ def type_name(value: object) -> str:
         return "none"
     if isinstance(value, DTypeName):
         return "dtype"
-    if isinstance(value, datetime.datetime | Timestamp):
+    if isinstance(value, dt.datetime | Timestamp):
         return "time"
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return "set"
     if isinstance(value, tuple):
         return "tuple"
@@ -82,25 +84,24 @@ def value_text(value: object, width: int = 60) -> str:
         return clean(value.name)
     if isinstance(value, Timestamp):
         return f"{value.seconds} s after 1970"
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         return value.isoformat(sep=" ")
     if isinstance(value, float | complex):
         return repr(value)
-    if isinstance(value, Set):
-        return _series(sorted(value), "{}", width)
+    if isinstance(value, AbstractSet):
+        return _series(value, "{}", width)
     if isinstance(value, list | tuple):
         return _series(value, "()" if isinstance(value, tuple) else "[]", width)
     return show(value)
 
 
-def _series(values: Sequence[object], brackets: str, width: int) -> str:
-    """As many of the values as there is room for, and how many more there are."""
+def _series(values: Collection[Any], brackets: str, width: int) -> str:
+    """All the values if there is room, else how many there are and the first of them."""
     shown: list[str] = []
-    room = width - 12
-    for value in values:
-        text = value_text(value, max(8, width // 2))
-        room -= len(text) + 2
-        if room < 0 and shown:
-            return f"{brackets[0]}{', '.join(shown)}, … {len(values) - len(shown):,} more{brackets[1]}"
-        shown.append(text)
+    room = width - 2
+    for value in sorted(values) if isinstance(values, AbstractSet) else values:
+        shown.append(value_text(value, max(8, width // 2)))
+        room -= len(shown[-1]) + 2
+        if room < 0:
+            return f"{len(values):,} values: {', '.join(shown)}, …"
     return f"{brackets[0]}{', '.join(shown)}{brackets[1]}"

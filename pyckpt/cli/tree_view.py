@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pyckpt.cli.screen import Cell
-from pyckpt.cli.text import clip, count, size_text
+from pyckpt.cli.text import TIMES, clip, count, size_text
 from pyckpt.cli.twigs import Twig
 
 __all__ = ["ASCII_GUIDES", "TreeStyle", "draw"]
@@ -48,7 +48,8 @@ def draw(twig: Twig, style: TreeStyle) -> Iterator[list[Cell]]:
     rows = list(_rows(twig, "", style, 1))
     types = max((len(row.type) for row in rows if row.text), default=0)
     sizes = _SIZE_WIDTH if any(row.size for row in rows) else 0
-    details = max((types + 1 + len(row.text) for row in rows), default=0)
+    # values have the rest of the line to themselves; only what stands before a size must be narrow
+    details = max((types + 1 + len(row.text) for row in rows if row.size and row.text), default=0)
     details = max(_MIN_DETAIL, min(details, _MAX_DETAIL, style.width // 2 - 4))
     longest = max((len(row.lead) + len(row.label) for row in rows), default=0)
     labels = max(12, min(longest, style.width - details - sizes - 4))
@@ -77,14 +78,14 @@ def _rows(twig: Twig, indent: str, style: TreeStyle, level: int) -> Iterator[_Ro
 def _row(twig: Twig, lead: str, below: str, *, cut: bool) -> _Row:
     if not twig.children:
         size = size_text(twig.nbytes) if twig.tensors else ""
-        label = f"{twig.label}  ×{twig.times}" if twig.times > 1 else twig.label
+        label = f"{twig.label}  {TIMES}{twig.times:,}" if twig.times > 1 else twig.label
         return _Row(lead, label, twig.type, twig.text, size, below)
     words = [twig.text] if twig.text else []
     if cut:
         words.append(count(twig.tensors, "tensor") if twig.tensors else f"{len(twig.children):,} inside")
     total = size_text(twig.times * twig.nbytes) if twig.nbytes else ""
     if twig.times > 1:
-        words.append(f"×{twig.times:,}" + (f" of {size_text(twig.nbytes)}" if twig.nbytes else ""))
+        words.append(f"{TIMES}{twig.times:,}" + (f" of {size_text(twig.nbytes)}" if twig.nbytes else ""))
     return _Row(lead, twig.full_label, "", ", ".join(words), total, below)
 
 

@@ -35,9 +35,12 @@ class Checkpoint(Mapping[str, "LazyMap"]):
         self._wrap = wrap
 
     @classmethod
-    def open(cls, store: Store, name: str, wrap: Wrap) -> Checkpoint:
-        """Reads and checks the root. Raises NotFound, Corrupt ``root.*``, Unsupported."""
-        return cls(open_root(store, name), wrap)
+    def open(cls, store: Store, name: str, wrap: Wrap, *, expect: str | None = None) -> Checkpoint:
+        """Reads and checks the root, which has the digest ``expect`` if that is given.
+
+        Raises NotFound, Corrupt ``root.*``, Unsupported.
+        """
+        return cls(open_root(store, name, expect=expect), wrap)
 
     @property
     def url(self) -> str:

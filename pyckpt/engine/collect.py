@@ -22,6 +22,7 @@ from pyckpt.format.keys import (
 from pyckpt.format.root import Root, decode_root
 from pyckpt.limits import MAX_ROOT_BYTES
 from pyckpt.storage.base import ObjectInfo, Store
+from pyckpt.storage.local import LocalStore
 
 __all__ = ["GRACE_SECONDS", "Collected", "collect_garbage"]
 
@@ -95,6 +96,8 @@ def collect_garbage(
     if not dry_run:
         for key in (*keys, *spent):
             store.delete(key)
+        if isinstance(store, LocalStore):
+            store.remove_leftovers(now - grace)
     return Collected((*keys, *spent), sum(info.size for _, info in found), young)
 
 
@@ -162,7 +165,7 @@ def _reached(store: Store, name: str, root: Root, what: str, *, absent_ok: bool 
         keys.add(descriptor_key(name, entry.manifest))
         keys |= {descriptor_key(name, descriptor) for descriptor in entry.assets.values()}
         try:
-            keys.update(load_item(store, name, item, entry).object_keys)
+            keys.update(load_item(store, name, item, root).object_keys)
         except PyckptError as error:
             if absent_ok and error.code in ("manifest.missing", "external.missing"):
                 continue

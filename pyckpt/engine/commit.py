@@ -135,14 +135,13 @@ class Commit:
 
     def _merge(self, tables: Sequence[WriterTable]) -> dict[str, Merged]:
         names = dict.fromkeys(name for table in tables for name in table.items)
-        groups = {writer: table.group for writer, table in enumerate(tables)}
         merged: dict[str, Merged] = {}
         for name in names:
             own = {writer: table.items[name] for writer, table in enumerate(tables) if name in table.items}
             kinds = {table.kind for table in own.values()}
             if len(kinds) > 1:
                 raise StateDiverged("state.diverged", f"ranks say it is {' and '.join(sorted(kinds))}", key=name)
-            manifest, tree = merge_item(name, own, groups, attempt=self.attempt)
+            manifest, tree = merge_item(name, own, attempt=self.attempt)
             try:
                 check_manifest(manifest)
             except Corrupt as error:
@@ -231,7 +230,7 @@ class Commit:
                 if each.root is None or name not in each.root.items:
                     continue
                 with suppress(PyckptError, OSError):
-                    before = load_item(self.store, each.name, name, each.root.items[name]).manifest
+                    before = load_item(self.store, each.name, name, each.root).manifest
                     same, total = compare_shards(before, merged.manifest)
                     unchanged += same
                     compared += total

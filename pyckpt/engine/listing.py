@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +11,8 @@ from pyckpt.errors import NotFound, PyckptError
 from pyckpt.format.keys import check_checkpoint_name
 from pyckpt.format.root import Root, decode_root
 from pyckpt.storage.base import Store
+
+_log = logging.getLogger("pyckpt")
 
 __all__ = ["Listed", "list_checkpoints", "newest"]
 
@@ -54,8 +57,12 @@ def _listed(store: Store) -> Iterator[Listed]:
 
 
 def newest(store: Store) -> Listed | None:
-    """The checkpoint with the highest sequence among the readable roots, ties by digest; None if there is none."""
-    for listed in list_checkpoints(store):
-        if listed.root is not None:
-            return listed
-    return None
+    """The checkpoint with the highest sequence among the readable roots, ties by digest; None if there is none.
+
+    Logs a warning for every root that can't be read: one of them may have been the newest.
+    """
+    found = list_checkpoints(store)
+    for listed in found:
+        if listed.error is not None:
+            _log.warning("the root of %r can't be read, so it is passed over: %s", listed.name, listed.error)
+    return next((listed for listed in found if listed.root is not None), None)

@@ -12,14 +12,14 @@ import msgpack
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.leaves import Binder, BoundItem
 from pyckpt.engine.load_plan import plan_jobs, plan_reads
-from pyckpt.engine.open import OpenItem, decode_item, manifest_bytes, root_bytes
+from pyckpt.engine.open import OpenItem, checked_root, decode_item, manifest_bytes, root_bytes
 from pyckpt.engine.options import LoadOptions, Progress
 from pyckpt.engine.read import read_jobs
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
 from pyckpt.engine.save import default_threads
 from pyckpt.errors import Finding, NotFound, StateMismatch
-from pyckpt.format.root import Root, decode_root
+from pyckpt.format.root import Root
 from pyckpt.storage.base import Store
 
 __all__ = ["Loaded", "load"]
@@ -50,7 +50,7 @@ def load(
     on all. Raises NotFound, Corrupt, Unsupported, StateMismatch (``findings`` has them all), RankError, StoreError.
     """
     begin = time.perf_counter()
-    root, opened = _open(store, name, binders, items, coordinator)
+    root, opened = _open(store, name, binders, items, options.expect, coordinator)
     wanted = binders if binders is not None else dict.fromkeys(opened, fresh)
     bound: dict[str, BoundItem] = {}
 
@@ -112,21 +112,22 @@ def _open(
     name: str,
     binders: Mapping[str, Binder] | None,
     items: Sequence[str] | None,
+    expect: str | None,
     coordinator: Coordinator,
 ) -> tuple[Root, dict[str, OpenItem]]:
     """Rank 0 reads root and manifests and passes them on as stored; every rank checks and decodes them itself."""
 
     def read(_: Sequence[bytes]) -> bytes:
         data = root_bytes(store, name)
-        root = decode_root(data, checkpoint=name)
+        root = checked_root(data, name, expect)
         names = _wanted(root, name, binders, items)
         records = {item: manifest_bytes(store, name, item, root.items[item]) for item in names}
         packed: bytes = msgpack.packb([data, records])
         return packed
 
     data, records = msgpack.unpackb(round_trip(coordinator, "open", lambda: b"", read))
-    root = decode_root(data, checkpoint=name)
-    return root, {item: decode_item(name, item, root.items[item], stored) for item, stored in records.items()}
+    root = checked_root(data, name, expect)
+    return root, {item: decode_item(name, item, root, stored) for item, stored in records.items()}
 
 
 def _wanted(

@@ -29,14 +29,14 @@ __all__ = ["merge_item"]
 
 
 def merge_item(
-    name: str, tables: Mapping[int, ItemTable], groups: Mapping[int, tuple[int, ...]], *, attempt: str
+    name: str, tables: Mapping[int, ItemTable], *, attempt: str
 ) -> tuple[Manifest, bytes | None]:
     """The manifest of one item from the tables of the writers that have it, and the MessagePack of its tree.
 
     The bytes are None where trees had to be united; where they are given, the manifest's own tree is empty.
 
-    ``groups`` tells, per writer, who claims to hold the same plain tensors. Raises StateDiverged with all paths and
-    writers that disagree. Whether the shards tile their tensors is for the manifest's own check.
+    Raises StateDiverged with all paths and writers that disagree. Whether the shards tile their tensors is for the
+    manifest's own check.
     """
     chains = {table.chains for table in tables.values()}
     if len(chains) > 1:
@@ -60,7 +60,7 @@ def merge_item(
     rows = concat(parts)
     writers = np.concatenate(owner)
     names = [entry for part in entries for entry in part]
-    dropped = _second_copies(tables, groups, numbering, rows.tensor, writers)
+    dropped = _second_copies(tables, numbering, rows.tensor, writers)
     order, dropped = order_rows(name, rows, numbering, dropped)
     manifest = assemble(name, attempt, numbering, next(iter(chains)), objects, rows, order, dropped, names)
     return manifest, numbering.packed
@@ -180,19 +180,18 @@ def _compare_prints(name: str, tables: Mapping[int, ItemTable], numbering: Numbe
 
 def _second_copies(
     tables: Mapping[int, ItemTable],
-    groups: Mapping[int, tuple[int, ...]],
     numbering: Numbering,
     tensor: Int64s,
     writers: Int64s,
 ) -> npt.NDArray[np.bool_]:
     """Rows of plain tensors that another group of writers stored too; the group of the lowest writer stays."""
     dropped = np.zeros(len(tensor), bool)
-    if len({groups[writer] for writer in tables}) < 2:
+    if len({table.group for table in tables.values()}) < 2:
         return dropped
     keeper: dict[int, tuple[int, ...]] = {}
     losers: dict[int, set[int]] = defaultdict(set)
     for writer in sorted(tables):
-        group = groups[writer]
+        group = tables[writer].group
         for local in tables[writer].plain:
             number = int(numbering.maps[writer][local])
             if keeper.setdefault(number, group) != group:

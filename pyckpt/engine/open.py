@@ -62,8 +62,8 @@ class OpenCheckpoint:
     def item(self, name: str) -> OpenItem:
         """One item with its manifest. Raises NotFound ``item.missing``, Corrupt ``manifest.*``."""
         if name not in self._items:
-            entry = self.entry(name)
-            self._items[name] = decode_item(self.name, name, entry, manifest_bytes(self.store, self.name, name, entry))
+            self.entry(name)
+            self._items[name] = load_item(self.store, self.name, name, self.root)
         return self._items[name]
 
     def entry(self, name: str) -> ItemEntry:
@@ -91,9 +91,25 @@ def root_bytes(store: Store, name: str) -> bytes:
         ) from error
 
 
-def open_root(store: Store, name: str, *, for_writing: bool = False) -> OpenCheckpoint:
-    """Opens a checkpoint by its root alone. Raises NotFound, Corrupt ``root.*``, Unsupported."""
-    return OpenCheckpoint(store, name, decode_root(root_bytes(store, name), for_writing=for_writing, checkpoint=name))
+def open_root(store: Store, name: str, *, expect: str | None = None) -> OpenCheckpoint:
+    """Opens a checkpoint by its root alone; ``expect`` is the digest that it must have.
+
+    Raises NotFound, Corrupt ``root.*``, Unsupported.
+    """
+    return OpenCheckpoint(store, name, checked_root(root_bytes(store, name), name, expect))
+
+
+def checked_root(data: bytes, name: str, expect: str | None) -> Root:
+    """The root in these bytes, which must be the one that the caller expects, if any."""
+    root = decode_root(data, checkpoint=name)
+    if expect is not None and root.digest != expect:
+        raise Corrupt(
+            "root.digest",
+            f"expected the checkpoint {expect}, found {root.digest}",
+            key=join(name, ROOT_NAME),
+            hint="this is another checkpoint under the expected name",
+        )
+    return root
 
 
 def descriptor_key(checkpoint: str, descriptor: Descriptor) -> str:
@@ -134,8 +150,9 @@ def manifest_bytes(store: Store, checkpoint: str, item: str, entry: ItemEntry) -
     return data
 
 
-def decode_item(checkpoint: str, name: str, entry: ItemEntry, data: bytes) -> OpenItem:
+def decode_item(checkpoint: str, name: str, root: Root, data: bytes) -> OpenItem:
     """Checks and decodes a manifest as stored. Raises Corrupt ``manifest.*``, ``tree.schema``, ``tiling.inexact``."""
+    entry = root.items[name]
     key = descriptor_key(checkpoint, entry.manifest)
     found = sha256_hex(data)
     if found != entry.manifest.sha256:
@@ -149,12 +166,21 @@ def decode_item(checkpoint: str, name: str, entry: ItemEntry, data: bytes) -> Op
     try:
         manifest = decode_manifest(decompress_manifest(data, entry.raw_size), item=item, attempt=attempt)
         check_manifest(manifest)
+        _check_externals(manifest, root)
     except Corrupt as error:
         raise Corrupt(error.code, error.message, key=key, hint=error.hint, findings=error.findings) from error
     keys = tuple(row.store_key if row.store_key is not None else join(base, row.key or "") for row in manifest.objects)
     return OpenItem(name, entry.kind, entry, manifest, keys)
 
 
-def load_item(store: Store, checkpoint: str, name: str, entry: ItemEntry) -> OpenItem:
+def _check_externals(manifest: Manifest, root: Root) -> None:
+    """Refuses objects of checkpoints that the root doesn't say it uses."""
+    listed = {external.checkpoint for external in root.external}
+    for row in manifest.objects:
+        if row.store_key is not None and row.store_key.split("/", 1)[0] not in listed:
+            raise Corrupt("manifest.schema", f"an object {row.store_key!r} of a checkpoint that external doesn't list")
+
+
+def load_item(store: Store, checkpoint: str, name: str, root: Root) -> OpenItem:
     """Reads, checks and decodes one item's manifest."""
-    return decode_item(checkpoint, name, entry, manifest_bytes(store, checkpoint, name, entry))
+    return decode_item(checkpoint, name, root, manifest_bytes(store, checkpoint, name, root.items[name]))

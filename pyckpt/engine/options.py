@@ -89,6 +89,8 @@ class LoadOptions:
     """What happens when stored and wanted dtype differ."""
     on_resize: Literal["error", "nearest", "reseed"] = "error"
     """Per-rank values saved by another number of ranks: refuse, take the nearest rank's, or derive afresh."""
+    expect: str | None = None
+    """Digest of the root (64 hex digits) that the checkpoint must have: pins it to the last byte."""
     verify: bool = True
     """Check the digest of every block that is read."""
     threads: int | None = None

@@ -19,12 +19,13 @@ import msgpack
 
 from pyckpt.engine.commit import Assets, Commit, exists, timestamp
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.fingerprint import fingerprints, structure_of
+from pyckpt.engine.fingerprint import Groups, fingerprints, groups_of, structure_of
 from pyckpt.engine.leaves import ItemState
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.report import SaveReport
 from pyckpt.engine.rounds import Fate, round_trip
-from pyckpt.engine.save_plan import ItemPlan, Slot, number_leaves, plan_item, plan_shards
+from pyckpt.engine.save_plan import ItemPlan, plan_item, plan_shards
+from pyckpt.engine.slots import Slot, number_leaves
 from pyckpt.engine.table import WriterTable, item_table, pack_table, unpack_table
 from pyckpt.engine.write import write_objects
 from pyckpt.errors import PyckptError, RankError, SaveAborted, UsageError
@@ -64,8 +65,8 @@ class _Begun:
     attempt: str
     marker: bytes
     """Content of the attempt marker."""
-    group: tuple[int, ...]
-    """Writers whose plain tensors look like this one's."""
+    groups: Mapping[str, Groups]
+    """Item -> who holds the same tensors as this writer."""
 
 
 def default_threads() -> int:
@@ -90,8 +91,8 @@ def save(
             check_item_name(item.name)
             collected.append((item, number_leaves(item)))
         clock.lap("collect")
-        slots = [(item.name, slot) for item, own in collected for slot in own]
-        return structure_of(slots)
+        data: bytes = msgpack.packb({item.name: structure_of(own) for item, own in collected})
+        return data
 
     answer = round_trip(coordinator, "begin", collect, lambda structures: _begin(store, name, request, structures))
     begun = _parse_begin(answer, coordinator.rank)
@@ -162,8 +163,9 @@ def _begin(store: Store, name: str, request: Request, structures: Sequence[bytes
 
 def _parse_begin(answer: bytes, rank: int) -> _Begun:
     attempt, marker, structures = msgpack.unpackb(answer)
-    own = structures[rank]
-    return _Begun(attempt, marker, tuple(other for other, structure in enumerate(structures) if structure == own))
+    by_rank: list[dict[str, bytes]] = [msgpack.unpackb(each) for each in structures]
+    groups = {item: groups_of([each.get(item) for each in by_rank], rank) for item in by_rank[rank]}
+    return _Begun(attempt, marker, groups)
 
 
 def _write(
@@ -194,9 +196,10 @@ def _write(
     for plan in plans:
         own = stored[at : at + len(plan.objects)]
         at += len(own)
-        prints = fingerprints(plan.slots, mode=options.replicas, plain_group=begun.group) if prove else b""
-        tables[plan.state.name] = item_table(plan, own, prints, digest=options.digest, block=options.block_bytes)
-    data = pack_table(WriterTable(tables, begun.group, sum(each.size for each in stored)))
+        groups = begun.groups[plan.state.name]
+        prints = fingerprints(plan.slots, mode=options.replicas, groups=groups) if prove else b""
+        tables[plan.state.name] = item_table(plan, own, prints, groups.plain, options)
+    data = pack_table(WriterTable(tables, sum(each.size for each in stored)))
     clock.lap("write")
     return data
 
@@ -227,7 +230,7 @@ def _plan(
     coordinator: Coordinator,
     threads: int,
 ) -> list[ItemPlan]:
-    shards = plan_shards(collected, rank=coordinator.rank, plain_group=begun.group, options=options)
+    shards = plan_shards(collected, rank=coordinator.rank, groups=begun.groups, options=options)
     return [
         plan_item(
             item,

@@ -5,39 +5,31 @@ Leaves → pieces dealt to this writer → shards → data objects. Nothing here
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import NamedTuple
 
 from pyckpt.engine.deal import deal
-from pyckpt.engine.leaves import ItemState, Piece, Source, TensorLeaf
+from pyckpt.engine.fingerprint import Groups
+from pyckpt.engine.leaves import ItemState, Piece, Source
 from pyckpt.engine.options import CodecName, SaveOptions
+from pyckpt.engine.slots import Slot
 from pyckpt.errors import UsageError
 from pyckpt.format.codecs import Chain, Codec
 from pyckpt.format.dtypes import DType, byte_count, dtype_of
 from pyckpt.format.geometry import Region, check_region
 from pyckpt.format.keys import object_key
-from pyckpt.format.names import entry_name, region_entry_name
+from pyckpt.format.names import region_entry_name
 from pyckpt.format.safetensors import Entry, build_header
-from pyckpt.format.tree import walk
 from pyckpt.limits import MAX_OBJECT_HEADER_TARGET
 
-__all__ = ["ItemPlan", "ObjectPlan", "ShardPlan", "Slot", "number_leaves", "plan_item", "plan_shards"]
+__all__ = ["ItemPlan", "ObjectPlan", "ShardPlan", "plan_item", "plan_shards"]
 
 RAW_BELOW = 4096
 """Shards of fewer bytes are stored without codec: a frame would cost more than it saves."""
 SPLIT_BYTES = 64 << 20
 """An item is spread over one object per thread once each gets this much: writes to one file take turns."""
-
-
-class Slot(NamedTuple):
-    """One tensor of an item on this writer. A tuple, because there may be a million."""
-
-    number: int
-    name: str
-    """Entry name of its first place in the tree."""
-    leaf: TensorLeaf
 
 
 class ShardPlan(NamedTuple):
@@ -78,17 +70,6 @@ class ItemPlan:
     objects: tuple[ObjectPlan, ...] = field(default=())
 
 
-def number_leaves(item: ItemState) -> tuple[Slot, ...]:
-    """Numbers the tensors of an item in tree order; a leaf that stands at several places gets one number."""
-    slots: dict[int, Slot] = {}
-    for key, value in item.tree.items():
-        found = [((key,), value)] if type(value) is TensorLeaf else walk(value, (key,))
-        for path, leaf in found:
-            if type(leaf) is TensorLeaf and id(leaf) not in slots:
-                slots[id(leaf)] = Slot(len(slots), entry_name(path), leaf)
-    return tuple(slots.values())
-
-
 def _chains(codec: CodecName, level: int) -> tuple[Chain, ...]:
     """Codec chains of an item: 0 none, 1 zstd, then byte planes of 2, 4 and 8 bytes."""
     if codec == "none":
@@ -111,25 +92,24 @@ def plan_shards(
     items: Sequence[tuple[ItemState, Sequence[Slot]]],
     *,
     rank: int,
-    plain_group: Sequence[int],
+    groups: Mapping[str, Groups],
     options: SaveOptions,
 ) -> dict[str, list[ShardPlan]]:
     """Gives the shards that writer ``rank`` stores, by item name.
 
-    ``plain_group`` are the writers whose plain tensors look like this writer's, itself included. Raises UsageError
-    ``state.layout`` for a region outside its tensor.
+    ``groups`` tells, by item, who holds the same tensors. Raises UsageError ``state.layout`` for a region outside its
+    tensor.
     """
     shards: dict[str, list[ShardPlan]] = {item.name: [] for item, _ in items}
-    groups: dict[tuple[int, ...], list[tuple[ItemState, Slot, int, DType, int]]] = {}
+    shared: dict[tuple[int, ...], list[tuple[ItemState, Slot, int, DType, int]]] = {}
     empty: list[tuple[ItemState, Slot, DType]] = []
     alone = (rank,)
-    plain = tuple(plain_group)
     for item, slots in items:
         codec, own = options.codec_of(item.name), shards[item.name]
         for slot in slots:
             leaf = slot.leaf
             dtype = dtype_of(leaf.dtype)
-            members = plain if leaf.replicas is None else (leaf.replicas or alone)
+            members = groups[item.name].of(leaf, rank)
             for number, piece in enumerate(leaf.pieces):
                 nbytes = _checked_size(item.name, slot, piece, dtype)
                 if nbytes == 0:
@@ -138,8 +118,8 @@ def plan_shards(
                 elif members == alone:
                     own.append(_shard(slot, piece.region, piece.source, 0, nbytes, dtype, codec))
                 else:
-                    groups.setdefault(members, []).append((item, slot, number, dtype, nbytes))
-    for holders, held in groups.items():
+                    shared.setdefault(members, []).append((item, slot, number, dtype, nbytes))
+    for holders, held in shared.items():
         held.sort(key=lambda entry: (entry[0].name, entry[1].name, entry[2]))
         members = holders[:1] if options.replicas == "first" else holders
         quantum = [options.block_bytes * (3 if dtype.bits == 6 else 1) for _, _, _, dtype, _ in held]
@@ -170,6 +150,8 @@ def _checked_size(item: str, slot: Slot, piece: Piece, dtype: DType) -> int:
     region, shape = piece.region, slot.leaf.shape
     if region.start or region.box.size != shape or any(region.box.offset):
         check_region(region, shape)
+        if dtype.bits & 7:
+            _check_rows(item, slot, region, dtype)
     nbytes = (region.stop - region.start) * dtype.bits >> 3
     if nbytes != piece.source.nbytes or (dtype.bits & 7 and nbytes != byte_count(dtype, region.elements)):
         raise UsageError(
@@ -179,6 +161,20 @@ def _checked_size(item: str, slot: Slot, piece: Piece, dtype: DType) -> int:
             hint="declare the region that the local tensor really holds",
         )
     return nbytes
+
+
+def _check_rows(item: str, slot: Slot, region: Region, dtype: DType) -> None:
+    """Elements of less than a byte can only be cut where rows begin and end at a byte."""
+    box, shape = region.box, slot.leaf.shape
+    whole = box.size == shape
+    ends = () if whole else (box.offset[-1], box.size[-1], shape[-1])
+    if any(count * dtype.bits & 7 for count in (region.start, region.stop, *ends)):
+        raise UsageError(
+            "state.layout",
+            f"{dtype.name} of {dtype.bits} bits is cut within a byte",
+            key=f"{item}/{slot.name}",
+            hint="cut at multiples of a byte in the last dimension",
+        )
 
 
 def _shard(

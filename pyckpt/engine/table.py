@@ -10,6 +10,7 @@ import msgpack
 import numpy as np
 
 from pyckpt.engine.leaves import TensorLeaf
+from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.rows import Rows, rows_of
 from pyckpt.engine.save_plan import ItemPlan
 from pyckpt.engine.stored import StoredObject
@@ -37,6 +38,8 @@ class ItemTable:
     shapes: tuple[Ints, ...]
     plain: tuple[int, ...]
     """Tensors that are plain: whole on this writer, and only claimed to be equal elsewhere."""
+    group: tuple[int, ...]
+    """Writers whose plain tensors look like this one's."""
     objects: tuple[ObjectRow, ...]
     chains: tuple[Chain, ...]
     rows: Rows
@@ -49,13 +52,13 @@ class WriterTable:
     """Everything that one writer reports."""
 
     items: Mapping[str, ItemTable]
-    group: tuple[int, ...]
-    """Writers whose plain tensors look like this one's."""
     written: int
     """Bytes in data objects."""
 
 
-def item_table(plan: ItemPlan, stored: Sequence[StoredObject], prints: bytes, *, digest: str, block: int) -> ItemTable:
+def item_table(
+    plan: ItemPlan, stored: Sequence[StoredObject], prints: bytes, group: tuple[int, ...], options: SaveOptions
+) -> ItemTable:
     """The table of one item on this writer. Raises UnsupportedState for values that the tree can't hold."""
     numbers = {id(slot.leaf): slot.number for slot in plan.slots}
 
@@ -63,6 +66,7 @@ def item_table(plan: ItemPlan, stored: Sequence[StoredObject], prints: bytes, *,
         return numbers[id(leaf)] if isinstance(leaf, TensorLeaf) else None
 
     tree = pack(encode_tree(plan.state.tree, tensor_index=number_of, partial=True))
+    digest, block = options.digest, options.block_bytes
     objects = tuple(
         ObjectRow(each.plan.key, None, each.size, each.data_start, each.header_digest, digest, block)
         for each in stored
@@ -75,6 +79,7 @@ def item_table(plan: ItemPlan, stored: Sequence[StoredObject], prints: bytes, *,
         tuple(slot.leaf.dtype for slot in plan.slots),
         tuple(tuple(slot.leaf.shape) for slot in plan.slots),
         tuple(slot.number for slot in plan.slots if slot.leaf.replicas is None),
+        group,
         objects,
         plan.chains,
         rows_of(stored, block),
@@ -102,6 +107,7 @@ def pack_table(table: WriterTable) -> bytes:
             "ndims": np.array([len(shape) for shape in item.shapes], "<i8").tobytes(),
             "shapes": np.array([size for shape in item.shapes for size in shape], "<i8").tobytes(),
             "plain": np.array(item.plain, "<u4").tobytes(),
+            "group": list(item.group),
             "objects": [
                 [row.key, row.size, row.data_start, row.header_digest, row.digest, row.block] for row in item.objects
             ],
@@ -111,7 +117,7 @@ def pack_table(table: WriterTable) -> bytes:
         }
         for name, item in table.items.items()
     }
-    data: bytes = msgpack.packb({"items": items, "group": list(table.group), "written": table.written})
+    data: bytes = msgpack.packb({"items": items, "written": table.written})
     return data
 
 
@@ -133,6 +139,7 @@ def unpack_table(data: bytes) -> WriterTable:
             tuple(item["dtypes"]),
             tuple(shapes),
             tuple(np.frombuffer(item["plain"], "<u4").tolist()),
+            tuple(item["group"]),
             tuple(
                 ObjectRow(key, None, size, start, header, digest, block)
                 for key, size, start, header, digest, block in item["objects"]
@@ -141,4 +148,4 @@ def unpack_table(data: bytes) -> WriterTable:
             Rows.unpack(item["rows"]),
             item["prints"],
         )
-    return WriterTable(items, tuple(raw["group"]), raw["written"])
+    return WriterTable(items, raw["written"])

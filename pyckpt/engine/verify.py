@@ -98,7 +98,7 @@ class _Verification:
         items = []
         for name, entry in root.items.items():
             try:
-                items.append(load_item(self.store, self.name, name, entry))
+                items.append(load_item(self.store, self.name, name, root))
             except (Corrupt, Unsupported) as error:
                 self.add(error, name)
             except PyckptError as error:

@@ -231,7 +231,7 @@ class _Derivation:
         if bool(((elements == 0) & (whole != 0)).any()):
             raise _corrupt("an empty shard of a tensor that is not empty")
         bits = tensors.element_bits()[tensor]
-        self.whole_bytes(np.flatnonzero(bits & 7), bits, ndim, elements)
+        self.whole_bytes(np.flatnonzero(bits & 7), bits, ndim, elements, volume != whole)
         self.set("volume", volume)
         self.set("elements", elements)
         # elements * bits is at most 2^63-1 for the whole tensor already
@@ -260,8 +260,15 @@ class _Derivation:
                 raise _corrupt("the shard of an empty tensor is not the whole of it")
         return ragged_product(box_size, ndim, table.box_start)
 
-    def whole_bytes(self, rows: npt.NDArray[np.intp], bits: Int64s, ndim: Numbers, elements: Int64s) -> None:
-        """Types below a byte: runs end with a byte, and so do the rows of a box that cuts the last dimension."""
+    def whole_bytes(
+        self,
+        rows: npt.NDArray[np.intp],
+        bits: Int64s,
+        ndim: Numbers,
+        elements: Int64s,
+        partial: npt.NDArray[np.bool_],
+    ) -> None:
+        """Types below a byte: runs end with a byte, and so do the rows of a box that is only part of its tensor."""
         table, tensors = self.table, self.table.tensors
         if not rows.size:
             return
@@ -271,12 +278,13 @@ class _Derivation:
                 raise _corrupt("a run that does not begin and end at a byte")
         if table.box_offset is None or table.box_size is None:
             return
-        rows, bits = rows[ndim[rows] > 0], bits[ndim[rows] > 0]
+        chosen = (ndim[rows] > 0) & partial[rows]
+        rows, bits = rows[chosen], bits[chosen]
         last = table.box_start[1:][rows] - 1
         length = tensors.shape[tensors.shape_start[1:][table.tensor[rows]] - 1]
         offset, size = table.box_offset[last], table.box_size[last]
         uneven = ((offset & 7) * bits % 8 != 0) | ((size & 7) * bits % 8 != 0) | ((length & 7) * bits % 8 != 0)
-        if bool((uneven & (size != length)).any()):
+        if bool(uneven.any()):
             raise _corrupt("a box whose rows do not begin and end at a byte")
 
     def places(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -135,8 +135,8 @@ def build(name: str, case: str) -> Case:
     return made
 
 
-def load_bytes(store: Store) -> dict[str, Any]:
-    """All items as trees of bytes."""
+def load_bytes(store: Store, items: Sequence[str] | None = None) -> dict[str, Any]:
+    """The items, by default all, as trees of bytes."""
     return dict(
-        load(store, NAME, None, BytesBinder(), items=None, options=OPTIONS, coordinator=Single()).values
+        load(store, NAME, None, BytesBinder(), items=items, options=OPTIONS, coordinator=Single()).values
     )

@@ -94,7 +94,8 @@ def test_checkpoint_holds_whole_values(saved, source):
     for name, (shape, dtype) in shapes().items():
         want = formula("embed.weight" if name == "head.weight" else name, "param", shape, dtype)
         assert torch.equal(model[name], want), name
-    assert model["head.weight"] is model["embed.weight"]
+    # FSDP1's own state dict forgets what is tied; then both names have the values.
+    assert (model["head.weight"] is model["embed.weight"]) == (source != "fsdp1-2")
     params = {name for name, _ in layouts.Net().named_parameters()}
     assert set(optim["state"]) == params
     for name in params:

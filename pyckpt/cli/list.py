@@ -1,0 +1,117 @@
+"""``pyckpt list``: the checkpoints of a store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from pyckpt.cli.arguments import json_option, locate_store
+from pyckpt.cli.screen import Cell, Screen, print_json, working
+from pyckpt.cli.text import clip, count, size_text, time_text
+from pyckpt.engine.listing import Listed, list_checkpoints
+from pyckpt.format.root import Root
+from pyckpt.limits import MAX_JSON_INT
+
+__all__ = ["command"]
+
+EPILOG = """\b
+Examples:
+  pyckpt list runs/a
+  pyckpt list s3://bucket/run --json | jq -r '.checkpoints[0].url'
+
+The newest is the one with the highest sequence. "needs" names the other checkpoints whose objects one uses,
+with "(gone)" behind those that the store no longer has. Damaged checkpoints come last and make the exit
+status 1. With --json: store and checkpoints, each with name, url, digest, sequence, created, step, items,
+tensors, bytes, needs, gone, stands_alone and error."""
+
+
+@click.command("list", epilog=EPILOG, short_help="List the checkpoints of a store, newest first.")
+@click.argument("store_url", metavar="STORE")
+@json_option
+def command(store_url: str, *, as_json: bool) -> int:
+    """List the checkpoints of STORE, newest first."""
+    store = locate_store(store_url)
+    with working(f"listing {store.url}"):
+        listed = list_checkpoints(store)
+    present = {each.name for each in listed}
+    if as_json:
+        base = store.url.rstrip("/")
+        found = [{"name": each.name, "url": f"{base}/{each.name}", **_described(each, present)} for each in listed]
+        print_json({"store": store.url, "checkpoints": found})
+    elif listed:
+        _print(listed, present)
+    else:
+        Screen().line("no checkpoints in ", store.url)
+    return 1 if any(each.error is not None for each in listed) else 0
+
+
+def _described(listed: Listed, present: set[str]) -> dict[str, Any]:
+    root, error = listed.root, listed.error
+    if root is None:
+        return {"error": None if error is None else {"code": error.code, "message": error.message}}
+    needs = [external.checkpoint for external in root.external]
+    return {
+        "digest": root.digest,
+        "sequence": root.sequence,
+        "created": root.created,
+        "step": step_of(root.metadata),
+        "items": {name: entry.kind for name, entry in root.items.items()},
+        "tensors": sum(entry.tensors for entry in root.items.values()),
+        "bytes": total_bytes(root),
+        "needs": needs,
+        "gone": [name for name in needs if name not in present],
+        "stands_alone": not needs,
+        "error": None,
+    }
+
+
+def step_of(metadata: Mapping[str, object]) -> int | None:
+    """The training step, if the metadata has one under the name that everybody uses."""
+    for name in ("step", "global_step"):
+        step = metadata.get(name)
+        if isinstance(step, int) and not isinstance(step, bool) and abs(step) <= MAX_JSON_INT:
+            return step
+    return None
+
+
+def total_bytes(root: Root) -> int:
+    """Decoded bytes of all tensors."""
+    return sum(entry.bytes for entry in root.items.values())
+
+
+def _print(listed: list[Listed], present: set[str]) -> None:
+    rows: list[list[Cell]] = []
+    for each in listed:
+        if each.root is None:
+            code = "" if each.error is None else each.error.code
+            rows.append([each.name, "", "", (code, "red"), "", "", ""])
+            continue
+        step = step_of(each.root.metadata)
+        needs = [
+            external.checkpoint + ("" if external.checkpoint in present else " (gone)")
+            for external in each.root.external
+        ]
+        rows.append(
+            [
+                (each.name, "bold"),
+                "" if step is None else str(step),
+                str(each.root.sequence),
+                time_text(each.root.created).removesuffix(" UTC"),
+                str(len(each.root.items)),
+                size_text(total_bytes(each.root)),
+                clip(", ".join(needs), 200),
+            ]
+        )
+    headers = ["checkpoint", "step", "seq", "created (UTC)", "items", "size", "needs"]
+    if not any(row[-1] for row in rows):
+        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    screen = Screen()
+    screen.table(headers, rows, right=("step", "seq", "items", "size"))
+    damaged = [each for each in listed if each.error is not None]
+    if damaged:
+        screen.line()
+        screen.line((f"{count(len(damaged), 'checkpoint')} can't be read; pyckpt verify says why", "red"))
+    elif all(each.root is not None and not each.root.external for each in listed):
+        screen.line(("each stands alone", "dim") if len(listed) > 1 else ("it stands alone", "dim"))

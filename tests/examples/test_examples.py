@@ -1,0 +1,58 @@
+"""The examples run as their first lines say."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def run(*arguments: object, limit: float = 120) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    if sys.platform == "linux":
+        environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    command = [sys.executable, *(str(each) for each in arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=limit, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def torchrun(ranks: int, *arguments: object) -> str:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    return run(*launcher, "--nproc-per-node", ranks, *arguments)
+
+
+def test_single_process(tmp_path):
+    out = run(EXAMPLES / "single_process.py", tmp_path)
+    assert f"resumed from {tmp_path}/step-20 at step 20" in out
+    assert "the next step is the same" in out
+
+
+def test_read_slice():
+    out = run(EXAMPLES / "read_slice.py")
+    assert "rows 4096 to 4099: (4, 512), 8,192 bytes" in out
+    assert "export-1/policy_model/vocabulary.txt" in out
+
+
+@pytest.mark.ranks
+def test_fsdp2_with_another_number_of_ranks(tmp_path):
+    assert "step-3" in torchrun(4, EXAMPLES / "fsdp2.py", tmp_path)
+    out = torchrun(2, EXAMPLES / "fsdp2.py", tmp_path)
+    assert "on 2 ranks" in out
+    assert "step-6" in out
+
+
+@pytest.mark.ranks
+@pytest.mark.timeout(600)
+def test_demo(tmp_path):
+    out = run(EXAMPLES / "demo" / "run.py", "--build", tmp_path / "demo", limit=500)
+    assert out.endswith("demo: OK\n")
+    report = json.loads((tmp_path / "demo" / "report.json").read_text())
+    assert report["ok"]
+    assert report["second_run"]["compared"]["tensors"] > 100
