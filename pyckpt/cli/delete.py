@@ -15,7 +15,7 @@ from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
 from pyckpt.engine.delete import delete
 from pyckpt.engine.listing import list_checkpoints
 from pyckpt.engine.open import OpenCheckpoint, open_root
-from pyckpt.errors import NotFound
+from pyckpt.errors import NotFound, PyckptError
 from pyckpt.storage.base import Store
 
 __all__ = ["command"]
@@ -39,7 +39,7 @@ def command(url: str, *, yes: bool, now: bool, as_json: bool) -> int:
     """Delete a checkpoint. Asks first, unless told --yes."""
     store, name = locate(url)
     try:
-        opened = open_root(store, name, for_writing=True)
+        opened = open_root(store, name)
     except NotFound as error:
         hint = suggest(store, name) or error.hint
         raise NotFound(error.code, error.message, key=error.key, hint=hint) from error
@@ -49,13 +49,21 @@ def command(url: str, *, yes: bool, now: bool, as_json: bool) -> int:
         return 1
     with working(f"deleting {name}"):
         digest = delete(store, name)
-        collected = collect_garbage(store, grace=0, only=name) if now else None
+        collected = _collect(store, name) if now else None
     if as_json:
         removed = None if collected is None else collected_as_json(collected)
         print_json({"url": opened.url, "digest": digest, "used_by": users, "collected": removed})
     else:
         _print(opened, collected)
     return 0
+
+
+def _collect(store: Store, name: str) -> Collected:
+    try:
+        return collect_garbage(store, grace=0, only=name)
+    except PyckptError as error:
+        message = f"the checkpoint is deleted, its bytes are not: {error.message}"
+        raise type(error)(error.code, message, key=error.key, hint=error.hint, findings=error.findings) from error
 
 
 def _users(store: Store, name: str) -> list[str]:

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from typing import Final
 
-__all__ = ["NUMBERED", "fold_names", "ranges_text"]
+__all__ = ["NUMBERED", "fold_names", "names_text", "ranges_text"]
 
 NUMBERED: Final = re.compile(r"([^0-9]*)(0|[1-9][0-9]{0,8})((?:[^0-9].*)?)", re.DOTALL)
 """Text before the first number of a name, that number, and the rest; not for zero-padded or huge ones."""
 
 _NUMBER: Final = re.compile(r"(?<![0-9])(?:0|[1-9][0-9]{0,8})(?![0-9])")
 _MAX_RANGES: Final = 6
+_MAX_NAMES: Final = 6
 _MAX_NUMBERS: Final = 8
 """Names with more numbers than this stay as they are."""
 
@@ -47,6 +48,23 @@ def _run(numbers: Sequence[int]) -> tuple[int, int]:
     while length < len(numbers) and numbers[length] - numbers[length - 1] == step:
         length += 1
     return step, length
+
+
+def names_text(names: Sequence[str]) -> str:
+    """Distinct names as one, ``{q,k,v}_proj.weight``: what they share up to a dot or underscore stands outside."""
+    before = _shared(names)
+    behind = _shared([name[len(before) :][::-1] for name in names])[::-1]
+    middles = [name[len(before) : len(name) - len(behind)] for name in names]
+    if len(middles) > _MAX_NAMES:
+        middles = [*middles[: _MAX_NAMES - 1], "…", middles[-1]]
+    return f"{before}{{{','.join(middles)}}}{behind}"
+
+
+def _shared(names: Sequence[str]) -> str:
+    """What all names begin with, up to a dot or underscore, and not a whole name."""
+    low, high = min(name[:-1] for name in names), max(name[:-1] for name in names)
+    begin = low[: next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), len(low))]
+    return begin[: max(begin.rfind("."), begin.rfind("_")) + 1]
 
 
 def fold_names(names: Sequence[str]) -> list[tuple[str, int]]:

@@ -174,11 +174,11 @@ def _print_item(screen: Screen, item: OpenItem, twig: Twig, style: TreeStyle) ->
 def _find(opened: OpenCheckpoint, names: Sequence[str], wanted: str) -> tuple[OpenItem, int]:
     """The one tensor of this name (as in data objects) or path among the items."""
     found: dict[tuple[str, int], OpenItem] = {}
-    known: list[str] = []
+    known: dict[str, None] = {}
     for name in names:
         item = opened.item(name)
         for number, text in _tensor_names(item):
-            known.append(text)
+            known[text] = None
             if text == wanted:
                 found[name, number] = item
     if len(found) == 1:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import string
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Final
 
 import numpy as np
@@ -100,20 +101,23 @@ def _boxes(shape: Ints, held: Sequence[Held]) -> Picture:
     offsets = np.array([shard.region.box.offset for shard in held], dtype=np.int64).reshape(len(held), len(shape))
     sizes = np.array([shard.region.box.size for shard in held], dtype=np.int64).reshape(len(held), len(shape))
     cut = [axis for axis in range(len(shape)) if bool((sizes[:, axis] != shape[axis]).any())]
-    if len(cut) < 2 and len(shape) != 2:
+    if not cut or (len(cut) == 1 and len(shape) != 2):
         axis = cut[0] if cut else 0
         rows = [
             (shard.region.box.offset[axis], shard.region.box.end[axis], shard.mark) if shape else (0, 1, shard.mark)
             for shard in held
         ]
         title = f"dimension {axis}" if len(shape) > 1 else "elements"
+        if not cut and shape:
+            title, rows = "elements in row-major order", [(0, prod(shape), shard.mark) for shard in held]
+            return _bar(title, 0, prod(shape), rows)
         return _bar(title, 0, shape[axis] if shape else 1, rows)
     down, across = (0, 1) if len(shape) == 2 else cut[:2]
     title = f"dimension {down} down, dimension {across} across"
     others = [axis for axis in cut if axis not in (down, across)]
     if others:
         title += f", at 0 of dimension {', '.join(map(str, others))}"
-    heights, widths = _samples(shape[down], ROWS), _samples(shape[across], BAR)
+    heights, widths = _samples(shape[down], ROWS if len(cut) > 1 else ROWS // 2), _samples(shape[across], BAR)
     fixed = np.ones(len(held), dtype=np.bool_)
     for axis in others:
         fixed &= offsets[:, axis] == 0

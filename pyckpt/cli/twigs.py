@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from pyckpt.cli.folding import NUMBERED, ranges_text
+from pyckpt.cli.folding import NUMBERED, names_text, ranges_text
 from pyckpt.cli.text import clean, type_name, value_text
 from pyckpt.engine.open import OpenItem
 from pyckpt.format.names import escape_component
@@ -45,8 +45,8 @@ class Twig:
     joint: str = ""
     """What stands between the label and the labels below; empty for a leaf."""
     children: list[Twig] = field(default_factory=list)
-    value: float | None = None
-    """The number that a leaf holds."""
+    span: tuple[float, float] | None = None
+    """The lowest and highest number that a leaf stands for."""
     shape: int = -1
     """Equal for twigs that look alike inside; given by folding."""
 
@@ -77,7 +77,7 @@ class _Planting:
             return self.tensor(self.item, label, node.index, path)
         pairs, text = _inside(node)
         if pairs is None:
-            return Twig(label, type_name(node), value_text(node), value=_number(node))
+            return Twig(label, type_name(node), value_text(node), span=_span(node))
         if not pairs:
             return Twig(label, "map" if isinstance(node, Mapping) else type_name(node), "empty")
         children = [(name, self.twig(name, value, (*path, name), level + 1)) for name, value in pairs]
@@ -113,10 +113,10 @@ def _holds_more(node: Node) -> bool:
     return isinstance(node, (TensorRef, Mapping, Indexed, Flattened, list, tuple))
 
 
-def _number(node: Node) -> float | None:
-    if isinstance(node, bool) or not isinstance(node, int | float) or abs(node) > 2**53:
+def _span(node: Node) -> tuple[float, float] | None:
+    if isinstance(node, bool) or not isinstance(node, int | float) or not abs(node) <= 2**53:
         return None
-    return node
+    return node, node
 
 
 def _branch(label: str, joint: str, children: list[Twig], text: str = "") -> Twig:
@@ -155,7 +155,7 @@ class _Folding:
 
     def fold(self, twig: Twig) -> Twig:
         if twig.children:
-            twig = replace(twig, children=self.siblings([self.fold(child) for child in twig.children]))
+            twig = _joined(replace(twig, children=self.siblings([self.fold(child) for child in twig.children])))
         text = twig.text if twig.tensors or twig.children else ""
         inside = tuple([(child.label, child.times, child.shape) for child in twig.children])
         twig.shape = self.shapes.setdefault((twig.type, text, twig.joint, inside), len(self.shapes))
@@ -177,9 +177,33 @@ class _Folding:
                 continue
             merged = _merge([twig for _, twig in members])
             merged.label = f"{before}{ranges_text([_number_in(twig.label) for _, twig in members])}{behind}"
-            merged.times = len(members)
+            merged.times = sum(twig.times for _, twig in members)
             placed[members[0][0]] = merged
-        return [placed[at] for at in sorted(placed)]
+        return self.records([placed[at] for at in sorted(placed)])
+
+    def records(self, twigs: Sequence[Twig]) -> list[Twig]:
+        """Twigs with alike records, such as an optimizer's state of ``q_proj.weight`` and ``k_proj.weight``, folded."""
+        groups: dict[int, list[Twig]] = {}
+        for twig in twigs:
+            if twig.joint == "/" and twig.times == 1 and not any(child.children for child in twig.children):
+                groups.setdefault(twig.shape, []).append(twig)
+        folded: dict[int, Twig | None] = {}
+        for members in groups.values():
+            if len(members) > 1:
+                merged = _merge(members)
+                merged.label, merged.times = names_text([twig.label for twig in members]), len(members)
+                folded |= {id(twig): None for twig in members}
+                folded[id(members[0])] = merged
+        shown = [folded.get(id(twig), twig) for twig in twigs]
+        return [twig for twig in shown if twig is not None]
+
+
+def _joined(twig: Twig) -> Twig:
+    """A branch of which folding has left a single child becomes one twig with it: ``layers.{0..31}``."""
+    if len(twig.children) != 1 or twig.joint != "." or twig.text:
+        return twig
+    (child,) = twig.children
+    return replace(child, label=f"{twig.label}.{child.label}")
 
 
 def _number_in(label: str) -> int:
@@ -195,11 +219,12 @@ def _merge(twigs: Sequence[Twig]) -> Twig:
         columns: Iterator[tuple[Twig, ...]] = zip(*[twig.children for twig in twigs], strict=True)
         merged.children = [_merge(column) for column in columns]
     elif any(twig.text != first.text for twig in twigs):
-        values = [twig.value for twig in twigs if twig.value is not None]
+        spans = [twig.span for twig in twigs if twig.span is not None]
         if first.type == "=":
             merged.text = "another tensor each"
-        elif len(values) == len(twigs):
-            merged.text = f"{value_text(min(values))} … {value_text(max(values))}"
+        elif len(spans) == len(twigs):
+            merged.span = min(low for low, _ in spans), max(high for _, high in spans)
+            merged.text = " … ".join(map(value_text, merged.span))
         else:
             merged.text = f"{len({twig.text for twig in twigs}):,} different values"
     return merged

@@ -102,8 +102,10 @@ class _Work:
         self._progress = progress
         self._lock = Lock()
         self._memory: dict[int, memoryview] = {}
-        self._left = Counter(sink for job in jobs for part in job.parts for sink, _ in part.read.targets)
+        self._parts = Counter([sink for job in jobs for part in job.parts for sink, _ in part.read.targets])
+        self._left = dict(self._parts)
         self._digests = memoryview(manifest.shards.block_digest)
+        self._digest = [digest_function(row.digest) if n in readers else None for n, row in enumerate(manifest.objects)]
         self._total = sum(part.size for job in jobs for part in job.parts)
         self._done = 0
         self.bytes_read = 0
@@ -171,20 +173,31 @@ class _Work:
 
     def _check(self, part: Part, view: memoryview) -> None:
         read = part.read
-        digest = digest_function(self._manifest.objects[read.object].digest)
+        digest = self._digest[read.object]
+        if digest is None:
+            raise Corrupt("digest.missing", "no algorithm for the object's digests", key=self._keys[read.object])
+        number = read.first_block + part.first
+        if part.last - part.first == 1:
+            if digest(view) != self._digests[number * 32 : number * 32 + 32]:
+                raise self._damage(part, part.first)
+            return
         base, _ = read.stored_range(part.first, part.last)
         for block in range(part.first, part.last):
             start, stop = read.stored_range(block, block + 1)
-            number = read.first_block + block
             if digest(view[start - base : stop - base]) != self._digests[number * 32 : number * 32 + 32]:
-                raise Corrupt(
-                    "block.digest",
-                    f"block {block} of shard {read.shard} (tensor {self._manifest.tensors.name_of(read.tensor)!r}), "
-                    f"bytes {read.offset + start} to {read.offset + stop}: the stored bytes are not those that were "
-                    "saved",
-                    key=self._keys[read.object],
-                    hint="restore the object from a copy, or load an earlier checkpoint",
-                )
+                raise self._damage(part, block)
+            number += 1
+
+    def _damage(self, part: Part, block: int) -> Corrupt:
+        read = part.read
+        start, stop = read.stored_range(block, block + 1)
+        return Corrupt(
+            "block.digest",
+            f"block {block} of shard {read.shard} (tensor {self._manifest.tensors.name_of(read.tensor)!r}), "
+            f"bytes {read.offset + start} to {read.offset + stop}: the stored bytes are not those that were saved",
+            key=self._keys[read.object],
+            hint="restore the object from a copy, or load an earlier checkpoint",
+        )
 
     def _deliver(self, part: Part, staged: memoryview, stack: ExitStack) -> None:
         read = part.read
@@ -210,6 +223,9 @@ class _Work:
             scatter(staged, region, self._open(sink), wanted, read.bits)
 
     def _open(self, sink: int) -> memoryview:
+        if self._parts[sink] == 1:
+            # Nobody else will ask: no lock, and nothing to remember.
+            return self._sinks[sink].open()
         with self._lock:
             memory = self._memory.get(sink)
             if memory is None:
@@ -218,10 +234,11 @@ class _Work:
 
     def _finish(self, part: Part) -> None:
         for sink, _ in part.read.targets:
+            if self._parts[sink] == 1:
+                self._sinks[sink].close()
+                continue
             with self._lock:
                 self._left[sink] -= 1
                 memory = self._memory.pop(sink, None) if self._left[sink] == 0 else None
             if memory is not None:
                 self._sinks[sink].close()
-
-

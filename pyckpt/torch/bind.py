@@ -22,6 +22,7 @@ from pyckpt.torch.optimizer import NamedOptimizer
 from pyckpt.torch.optimizer_fill import fill_optimizer
 from pyckpt.torch.param_names import ParamNames
 from pyckpt.torch.per_rank import PerRank, pick
+from pyckpt.torch.placed import PLAIN_TENSORS
 from pyckpt.torch.rng import RNG, rng_filler
 from pyckpt.torch.values import array_tensor, has_state
 
@@ -152,12 +153,16 @@ def _fill_mapping(fill: Filling, node: Node, target: Mapping[Any, Any], path: Pa
     steps = {}
     for key, inner in target.items():
         if key in node:
+            if type(inner) in PLAIN_TENSORS and fill.options.layout is None:
+                fill.tensor(node[key], inner, (*path, key))
+                continue
             steps[key] = _fill(fill, node[key], inner, (*path, key))
         else:
             fill.misses((*path, key), str(key), texts)
+    names = [str(name) for name in target]
     for key in node:
         if key not in target:
-            fill.surprises((*path, key), str(key), [str(name) for name in target])
+            fill.surprises((*path, key), str(key), names)
 
     def finish() -> Any:
         values = {key: step() for key, step in steps.items()}

@@ -161,7 +161,7 @@ def dtensor_layout(tensor: DTensor, local_shape: Ints, key: str) -> tuple[tuple[
         if placement.is_partial():
             raise UsageError(
                 "state.partial",
-                f"placement {placement} of mesh dimension {mesh_dim}: every rank holds a summand, nobody the value",
+                f"placement {placement!r} of mesh dimension {mesh_dim}: every rank holds a summand, nobody the value",
                 key=key,
                 hint="redistribute it to Shard or Replicate before saving, or leave it out of the state",
             )

@@ -20,12 +20,17 @@ from torch.distributed import distributed_c10d
 
 from pyckpt.engine.coordinator import Coordinator, Single
 from pyckpt.errors import RankError
+from pyckpt.torch.patience import PatientStore
 
 __all__ = ["GroupCoordinator", "coordinator_for"]
 
 POLL_SECONDS = 0.002
 POLL_MAX_SECONDS = 0.05
 FAREWELL_SECONDS = 10.0
+ASTRAY_SECONDS = 5.0
+"""How long a rank that waits in another conversation is given to come over."""
+_GONE = (RuntimeError, TimeoutError)
+"""What a store raises that can't be reached, or does not answer."""
 
 _begun: Counter[str] = Counter()
 """Conversations that this process began, by subject. A rank that missed one about another subject stays in step."""
@@ -54,7 +59,12 @@ class GroupCoordinator:
         self.size = size
         _begun[subject] += 1
         name = hashlib.sha256(f"{subject}#{_begun[subject]}".encode()).hexdigest()[:24]
-        self._store: Any = PrefixStore(f"pyckpt/{name}", store)
+        self._name = name
+        self._subject = subject
+        self._raw: Any = PrefixStore(f"pyckpt/{name}", store)
+        self._store = PatientStore(self._raw, max(silence, 1.0))
+        # Where ranks are found that wait in a conversation to which rank 0 never comes.
+        self._lobby = PatientStore(PrefixStore("pyckpt/lobby", store), max(silence, 1.0))
         self._timeout = timeout
         self._silence = silence
         self._round = 0
@@ -69,6 +79,9 @@ class GroupCoordinator:
         self._round += 1
         if self.rank != 0:
             self._set(f"{self._round}/{self.rank}", payload)
+            if self._round == 1:
+                with suppress(*_GONE):
+                    self._lobby.set(str(self.rank), f"{self._name}\n{self._subject}")
             return None
         received = {0: payload}
         waiting = {rank: f"{self._round}/{rank}" for rank in range(1, self.size)}
@@ -92,21 +105,36 @@ class GroupCoordinator:
             return payload
         for _ in self._wait({0: key}, what):
             pass
+        if self._round == 1:
+            self._leave_lobby()
         return self._get(key)
 
     def close(self) -> None:
         """Ends the conversation. Rank 0 waits a moment until all have heard the last word: it may host the store."""
         self._stop.set()
-        with suppress(RuntimeError):
-            if self.rank != 0:
-                self._store.set(f"bye/{self.rank}", b"1")
-                return
-            byes = [f"bye/{rank}" for rank in range(1, self.size)]
-            limit = time.monotonic() + (0.0 if self._lost_ranks else FAREWELL_SECONDS)
-            while not self._store.check(byes) and time.monotonic() < limit:
-                time.sleep(POLL_SECONDS)
-            for key in [*self._spent, *byes, *(f"alive/{rank}" for rank in range(self.size))]:
-                self._store.delete_key(key)
+        try:
+            with suppress(*_GONE):
+                self._say_goodbye()
+        finally:
+            self._store.close()
+            self._lobby.close()
+
+    def _say_goodbye(self) -> None:
+        if self.rank != 0:
+            if self._round == 1:
+                self._leave_lobby()
+            self._store.set(f"bye/{self.rank}", b"1")
+            return
+        byes = [f"bye/{rank}" for rank in range(1, self.size)]
+        limit = time.monotonic() + (0.0 if self._lost_ranks else FAREWELL_SECONDS)
+        while not self._store.check(byes) and time.monotonic() < limit:
+            time.sleep(POLL_SECONDS)
+        for key in [*self._spent, *byes, *(f"alive/{rank}" for rank in range(self.size))]:
+            self._store.delete_key(key)
+
+    def _leave_lobby(self) -> None:
+        with suppress(*_GONE):
+            self._lobby.delete_key(str(self.rank))
 
     def _give_signs(self) -> None:
         period = max(0.05, min(self._silence / 8, 5.0))
@@ -114,7 +142,7 @@ class GroupCoordinator:
         while True:
             count += 1
             with suppress(RuntimeError):
-                self._store.set(f"alive/{self.rank}", str(count))
+                self._raw.set(f"alive/{self.rank}", str(count))
             if self._stop.wait(period):
                 return
 
@@ -138,6 +166,8 @@ class GroupCoordinator:
                 silent = [rank for rank in waiting if self._is_silent(rank, seen, now)]
                 if silent:
                     raise self._lost("rank.failed", silent, what, f"gave no sign of life for {self._silence:g} s")
+                if self._round == 1:
+                    self._look_astray(list(waiting), seen, now)
             if now - begin > self._timeout:
                 raise self._lost("rank.timeout", list(waiting), what, f"did not answer within {self._timeout:g} s")
             pause = POLL_SECONDS if came else min(pause * 1.5, POLL_MAX_SECONDS)
@@ -154,6 +184,43 @@ class GroupCoordinator:
             return False
         return now - last[1] > self._silence
 
+    def _look_astray(self, waiting: list[int], seen: dict[int, tuple[bytes, float]], now: float) -> None:
+        """Raises RankError if ranks have met in another conversation than this one; they hear of it too."""
+        try:
+            if self.rank != 0:
+                if self._lobby.check([f"refused/{self._name}"]):
+                    raise self._apart("rank 0", self._lobby.get(f"refused/{self._name}").decode())
+                return
+            astray: dict[int, tuple[str, str]] = {}
+            for rank in waiting:
+                entry = self._lobby.get(str(rank)) if self._lobby.check([str(rank)]) else b""
+                if not entry or entry.startswith(self._name.encode()):
+                    continue
+                first = seen.setdefault(rank, (entry, now))
+                if first[0] != entry:
+                    seen[rank] = (entry, now)
+                elif now - first[1] > min(ASTRAY_SECONDS, self._silence):
+                    name, _, subject = entry.decode().partition("\n")
+                    astray[rank] = name, subject
+            if astray:
+                for name, _ in astray.values():
+                    self._lobby.set(f"refused/{name}", self._subject)
+                self._lost_ranks = True
+                ranks = ", ".join(f"rank {rank}" for rank in sorted(astray))
+                raise self._apart(ranks, " and ".join(sorted({subject for _, subject in astray.values()})))
+        except _GONE as error:
+            if isinstance(error, RankError):
+                raise
+            raise self._gone(error) from error
+
+    def _apart(self, ranks: str, subject: str) -> RankError:
+        return RankError(
+            "rank.failed",
+            f"in another call: {subject!r}, while this rank is in {self._subject!r}",
+            key=ranks,
+            hint="all ranks make the same calls with the same URL; nothing was committed",
+        )
+
     def _lost(self, code: str, ranks: list[int], what: str, why: str) -> RankError:
         names = ", ".join(f"rank {rank}" for rank in sorted(ranks))
         self._lost_ranks = True
@@ -166,29 +233,29 @@ class GroupCoordinator:
 
     def _has(self, key: str) -> bool:
         try:
-            return bool(self._store.check([key]))
-        except RuntimeError as error:
+            return self._store.check([key])
+        except _GONE as error:
             raise self._gone(error) from error
 
     def _get(self, key: str) -> bytes:
         try:
-            return bytes(self._store.get(key))
-        except RuntimeError as error:
+            return self._store.get(key)
+        except _GONE as error:
             raise self._gone(error) from error
 
     def _set(self, key: str, payload: bytes) -> None:
         try:
             self._store.set(key, payload)
-        except RuntimeError as error:
+        except _GONE as error:
             raise self._gone(error) from error
 
     def _delete(self, key: str) -> None:
-        with suppress(RuntimeError):
+        with suppress(*_GONE):
             self._store.delete_key(key)
 
     def _gone(self, error: Exception) -> RankError:
         return RankError(
             "rank.failed",
-            f"the process group's store can't be reached, so the rank that hosts it is gone: {error}",
+            f"the process group's store can't be reached, so whoever hosts it is gone or frozen: {error}",
             key="rank 0",
         )

@@ -18,17 +18,25 @@ from pyckpt.torch.source import TensorSource
 __all__ = ["LeafMaker", "memory_key"]
 
 
+def _pointer(tensor: torch.Tensor) -> int:
+    """Address of the first element; 0 for tensors without memory, which are nobody's alias."""
+    if tensor.layout is not torch.strided or tensor.is_meta or not tensor.numel():
+        return 0
+    return tensor.data_ptr()
+
+
 def memory_key(tensor: torch.Tensor) -> tuple[Any, ...] | None:
     """What equal for two tensors means that they are one memory seen alike; None for tensors without any.
 
     All empty tensors have the pointer 0, so they never are aliases by memory.
     """
-    if tensor.layout is not torch.strided or tensor.is_meta or not tensor.nbytes:
-        return None
-    pointer = tensor.data_ptr()
-    if not pointer:
-        return None
-    return (pointer, tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg())
+    pointer = _pointer(tensor)
+    return (pointer, *_view_key(tensor)) if pointer else None
+
+
+def _view_key(tensor: torch.Tensor) -> tuple[Any, ...]:
+    """What, equal for two tensors at one address, means that they are one memory seen alike."""
+    return (tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg())
 
 
 class LeafMaker:
@@ -37,7 +45,7 @@ class LeafMaker:
     def __init__(self, item: str) -> None:
         self.item = item
         self._by_object: dict[tuple[int, bool], TensorLeaf] = {}
-        self._by_memory: dict[tuple[Any, ...], TensorLeaf] = {}
+        self._by_pointer: dict[tuple[int, bool], list[tuple[tuple[Any, ...], TensorLeaf]]] = {}
         self._whole: dict[Ints, Region] = {}
         # Ids are only unique among objects that are alive.
         self._alive: list[torch.Tensor] = []
@@ -60,31 +68,40 @@ class LeafMaker:
         known = self._by_object.get((id(tensor), alone))
         if known is not None:
             return known
-        simple = is_ordinary(tensor) or not (is_dtensor(tensor) or is_sharded_tensor(tensor))
-        memory = memory_key(tensor) if simple else None
-        if memory is not None:
-            memory = (*memory, alone)
-            known = self._by_memory.get(memory)
+        ordinary = is_ordinary(tensor)
+        pointer = 0
+        if ordinary or not (is_dtensor(tensor) or is_sharded_tensor(tensor)):
+            pointer = _pointer(tensor)
+        if pointer:
+            others = self._by_pointer.setdefault((pointer, alone), [])
+            for other, leaf in others:
+                if other == _view_key(tensor):
+                    known = leaf
         if known is None:
-            known = self._make(tensor, path, declared, alone, owner)
-            if memory is not None:
-                self._by_memory[memory] = known
+            if ordinary and declared is None and owner is None:
+                known = self._ordinary(tensor, alone)
+            known = known or self._make(tensor, path, declared, alone, owner)
+            if pointer:
+                others.append((_view_key(tensor), known))
         self._by_object[id(tensor), alone] = known
         self._alive.append(tensor)
         return known
 
+    def _ordinary(self, tensor: torch.Tensor, alone: bool) -> TensorLeaf | None:
+        """The one case that comes by the ten thousand; None for a dtype that needs a message."""
+        name = NAMES.get(tensor.dtype)
+        if name is None:
+            return None
+        shape = tuple(tensor.shape)
+        region = self._whole.get(shape)
+        if region is None:
+            region = self._whole[shape] = Region.whole(shape)
+        piece = Piece(region, TensorSource(tensor, tensor.nbytes))
+        return TensorLeaf(name, shape, (piece,), () if alone else None, claimed=not alone)
+
     def _make(
         self, tensor: torch.Tensor, path: Path, declared: Declared | None, alone: bool, owner: bool | None
     ) -> TensorLeaf:
-        name = NAMES.get(tensor.dtype)
-        if name is not None and declared is None and owner is None and is_ordinary(tensor):
-            # The one case that comes by the ten thousand.
-            shape = tuple(tensor.shape)
-            region = self._whole.get(shape)
-            if region is None:
-                region = self._whole[shape] = Region.whole(shape)
-            piece = Piece(region, TensorSource(tensor, tensor.nbytes))
-            return TensorLeaf(name, shape, (piece,), () if alone else None, claimed=not alone)
         key = path_text((self.item, *path))
         name = registry_name(tensor.dtype, key)
         placed = place(tensor, key, declared)

@@ -14,9 +14,13 @@ from pyckpt.torch.dtensor import dtensor_layout
 from pyckpt.torch.dtypes import PACKED
 from pyckpt.torch.layout import Declared, check_declared
 
-__all__ = ["Placed", "is_dtensor", "is_flattenable", "is_ordinary", "is_sharded_tensor", "place", "refuse_memoryless"]
+__all__ = [
+    "PLAIN_TENSORS",
+    "Placed",
+    "is_dtensor", "is_flattenable", "is_ordinary", "is_sharded_tensor", "place", "refuse_memoryless"]
 
-_PLAIN = frozenset({torch.Tensor, torch.nn.Parameter})
+PLAIN_TENSORS = frozenset({torch.Tensor, torch.nn.Parameter})
+"""Types whose memory is the tensor's own elements and nothing else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +38,7 @@ class Placed:
 def is_ordinary(tensor: torch.Tensor) -> bool:
     """True for tensors and parameters of one strided memory whose elements are the format's own."""
     return (
-        type(tensor) in _PLAIN
+        type(tensor) in PLAIN_TENSORS
         and tensor.layout is torch.strided
         and not tensor.is_meta
         and (PACKED is None or tensor.dtype is not PACKED)
@@ -43,7 +47,7 @@ def is_ordinary(tensor: torch.Tensor) -> bool:
 
 def is_dtensor(tensor: torch.Tensor) -> bool:
     """True for DTensors (of parameters too); cheap for plain tensors."""
-    if type(tensor) in _PLAIN:
+    if type(tensor) in PLAIN_TENSORS:
         return False
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(tensor, module.DTensor)
@@ -51,12 +55,12 @@ def is_dtensor(tensor: torch.Tensor) -> bool:
 
 def is_flattenable(tensor: torch.Tensor) -> bool:
     """True for tensor subclasses that are made of inner tensors (quantised weights, say), DTensors aside."""
-    return type(tensor) not in _PLAIN and hasattr(tensor, "__tensor_flatten__") and not is_dtensor(tensor)
+    return type(tensor) not in PLAIN_TENSORS and hasattr(tensor, "__tensor_flatten__") and not is_dtensor(tensor)
 
 
 def is_sharded_tensor(tensor: Any) -> bool:
     """True for the older distributed tensors, which FSDP1 without a mesh still hands out."""
-    if type(tensor) in _PLAIN:
+    if type(tensor) in PLAIN_TENSORS:
         return False
     module = sys.modules.get("torch.distributed._shard.sharded_tensor")
     return module is not None and isinstance(tensor, module.ShardedTensor)
@@ -83,12 +87,12 @@ def refuse_memoryless(tensor: torch.Tensor, key: str) -> None:
 
 def place(tensor: torch.Tensor, key: str, declared: Declared | None = None) -> Placed:
     """Regions and views of ``tensor``. ``UsageError`` or ``UnsupportedState`` naming ``key`` where it has none."""
-    if type(tensor) not in _PLAIN:
+    if type(tensor) not in PLAIN_TENSORS:
         if is_dtensor(tensor):
             return _place_dtensor(tensor, key)
         if is_sharded_tensor(tensor):
             return _place_sharded_tensor(tensor)
-    if tensor.is_meta or tensor.layout is not torch.strided or type(tensor) not in _PLAIN:
+    if tensor.is_meta or tensor.layout is not torch.strided or type(tensor) not in PLAIN_TENSORS:
         refuse_memoryless(tensor, key)
     packed = tensor.dtype is PACKED and PACKED is not None
     if declared is not None:

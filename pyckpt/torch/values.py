@@ -13,6 +13,7 @@ import torch
 from pyckpt.errors import UnsupportedState
 from pyckpt.format.tree import DTypeName, Flattened, Indexed, Node, Path, Timestamp
 from pyckpt.torch.dtypes import registry_name
+from pyckpt.torch.placed import PLAIN_TENSORS
 from pyckpt.torch.walk import Walk
 
 __all__ = ["array_tensor", "has_state", "plain_node", "scalar_of"]
@@ -116,6 +117,9 @@ def _containers(walk: Walk, value: Any, path: Path) -> Node:
     if isinstance(value, Mapping):
         out: dict[str | int, Node] = {}
         for key, inner in value.items():
+            if type(key) is str and type(inner) in PLAIN_TENSORS:
+                out[key] = walk.tensor(inner, (*path, key))
+                continue
             if isinstance(key, np.integer):
                 raise _bad_key(walk, key, path)
             if type(key) not in (str, int) and not (isinstance(key, str) and not isinstance(key, enum.Enum)):

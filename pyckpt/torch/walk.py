@@ -14,7 +14,7 @@ from pyckpt.format.tree import Flattened, Node, Path, path_text
 from pyckpt.torch.layout import Declared, Layout, LocalShard, declare
 from pyckpt.torch.leaf import LeafMaker
 from pyckpt.torch.param_names import ParamNames
-from pyckpt.torch.placed import is_flattenable
+from pyckpt.torch.placed import PLAIN_TENSORS, is_flattenable
 
 __all__ = ["Walk"]
 
@@ -54,6 +54,8 @@ class Walk:
         self, tensor: torch.Tensor, path: Path, *, declared: Declared | None = None, owner: bool | None = None
     ) -> TensorLeaf | Flattened:
         """The leaf of a tensor; a subclass made of inner tensors as those and its attributes."""
+        if self.layout is None and declared is None and type(tensor) in PLAIN_TENSORS:
+            return self.maker.leaf(tensor, path, alone=self.alone, owner=owner)
         if is_flattenable(tensor):
             names, attributes = tensor.__tensor_flatten__()  # type: ignore[attr-defined]
             inner = {

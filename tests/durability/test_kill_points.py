@@ -131,8 +131,13 @@ def test_save_refused_at_every_call(before, fresh, code, when, mode):
         store = LocalStore(root)
         check_listed(store, {"step_1", "step_2"} if exists else {"step_1"})
         go_on(store, root)
-    # What may fail without a word: removing temporary files and the marker, once they have done their work.
-    assert {name for name, _ in quiet} <= {"unlink", "rmdir", "fsync", "posix_fallocate", "ftruncate"}, quiet
+    # What may fail without a word: removing what has done its work, room taken in advance for want of space only, and a
+    # link that turns out to have been made.
+    silent = {"unlink", "rmdir", "fsync"}
+    silent |= {"posix_fallocate"} if code == errno.EIO else set()
+    silent |= {"link"} if when == "after" else set()
+    assert {name for name, _ in quiet} <= silent, quiet
+    assert all(name != "fsync" or path.endswith("step_2") for name, path in quiet), quiet
 
 
 @pytest.mark.parametrize("when", WHEN)
