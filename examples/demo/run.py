@@ -178,7 +178,7 @@ def finish(places: Places, before: dict[str, Any], after: dict[str, Any]) -> dic
     console.print(f"    steps {both[0]} to {both[-1]}, taken by both runs: losses differ by {gap:.1e} at most")
     console.print(f"    loss {start:.3f} at step 1, {last:.3f} at step {LAST_STEP}")
     need(gap < LOSS_GAP, f"the resumed run is another one: losses differ by {gap}")
-    need(last < after["losses"][both[0]] < start, "the loss does not fall")
+    need(last < 0.7 * start, "the loss does not fall")
     swept = pyckpt.gc(places.store, grace=0.0)
     listed = names(pyckpt.list(places.store))
     expected = [f"step-{step:04}" for step in range(LAST_STEP, 0, -EVERY)]

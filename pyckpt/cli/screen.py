@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,32 +25,31 @@ Cell = str | tuple[str, str]
 
 _PIPE_WIDTH: Final = 4096
 _MAX_FINDINGS: Final = 50
+_CODES: Final = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+"""Words of styles and the terminal's codes for them."""
 
 
 class Screen:
     """Standard output for people: as wide as the terminal, or as it takes where it is no terminal."""
 
     def __init__(self) -> None:
-        self._console = _console(sys.stdout)
-
-    @property
-    def width(self) -> int:
+        self.width = _width(sys.stdout) or _PIPE_WIDTH
         """Columns."""
-        return self._console.width
-
-    @property
-    def draws_lines(self) -> bool:
+        self.draws_lines = (sys.stdout.encoding or "").lower().startswith("utf")
         """Whether box-drawing characters can be printed."""
-        return (sys.stdout.encoding or "").lower().startswith("utf")
+        self._colours = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
     def line(self, *cells: Cell) -> None:
         """Prints the cells one after the other as one line, however long."""
-        from rich.text import Text
+        _write("".join([self._rendered(cell) for cell in cells]) + "\n")
 
-        text = Text.assemble(*[_safe(cell) for cell in cells])
-        with self._console.capture() as captured:
-            self._console.print(text, soft_wrap=True)
-        _write(captured.get())
+    def _rendered(self, cell: Cell) -> str:
+        if isinstance(cell, str):
+            return clean(cell)
+        text, style = clean(cell[0]), cell[1]
+        if not (self._colours and style and text):
+            return text
+        return f"\x1b[{';'.join([_CODES[word] for word in style.split()])}m{text}\x1b[0m"
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[Cell]], *, right: Sequence[str] = ()) -> None:
         """Prints rows in aligned columns; the columns named in ``right`` are aligned to the right."""
@@ -64,8 +64,9 @@ class Screen:
                 table.add_column(header, overflow="fold")
         for row in rows:
             table.add_row(*[Text.assemble(_safe(cell)) for cell in row])
-        with self._console.capture() as captured:
-            self._console.print(table)
+        console = _console(sys.stdout)
+        with console.capture() as captured:
+            console.print(table)
         _write("".join([f"{each.rstrip()}\n" for each in captured.get().splitlines()]))
 
     def pairs(self, rows: Sequence[tuple[str, Cell]], *, indent: int = 0) -> None:
@@ -75,13 +76,19 @@ class Screen:
             self.line(" " * indent, (f"{name:<{width}}", "dim"), "  ", value)
 
 
+def _width(stream: TextIO) -> int | None:
+    """Columns of a terminal, or what the environment says; None where there is no limit."""
+    if not stream.isatty() and not os.environ.get("COLUMNS", "").isdigit():
+        return None
+    return max(20, shutil.get_terminal_size().columns)
+
+
 def _console(stream: TextIO) -> Console:
     from rich.console import Console
 
-    boundless = not stream.isatty() and not os.environ.get("COLUMNS", "").isdigit()
     return Console(
         file=stream,
-        width=_PIPE_WIDTH if boundless else None,
+        width=_width(stream) or _PIPE_WIDTH,
         highlight=False,
         markup=False,
         emoji=False,

@@ -97,8 +97,8 @@ def plan_reads(manifest: Manifest, requests: Sequence[TensorRequest]) -> tuple[l
         own = shards.slice_of(tensor)
         if plain and len(own) == 1 and len(targets) == 1:
             region = targets[0][1]
-            shape = manifest.tensors.shape_of(tensor)
-            if not region.start and region.box.size == shape and region.stop == shards.elements[own.start]:
+            # A run of as many elements as the tensor has can only be all of it.
+            if region.stop - region.start == shards.elements[own.start]:
                 reads.append(_whole_read(manifest, tensor, own.start, *targets[0]))
                 continue
         reads += _reads_of(manifest, tensor, own, targets)

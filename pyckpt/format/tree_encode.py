@@ -103,7 +103,8 @@ class _Encoder:
         if type(index) is not int or not 0 <= index < MAX_TENSORS:
             self.refuse(path, f"a reference to tensor {show(index)}, expected 0 .. {MAX_TENSORS - 1}")
             return None
-        return msgpack.ExtType(EXT.TENSOR, index.to_bytes(4, "little"))
+        # What ExtType(...) gives, without its checks of what was checked above.
+        return tuple.__new__(msgpack.ExtType, (EXT.TENSOR, index.to_bytes(4, "little")))
 
     def container(self, node: Any, path: Path, level: int) -> object:
         encode = _container_encoder(node)

@@ -153,7 +153,7 @@ def _fill_mapping(fill: Filling, node: Node, target: Mapping[Any, Any], path: Pa
     steps = {}
     for key, inner in target.items():
         if key in node:
-            if type(inner) in PLAIN_TENSORS and fill.options.layout is None:
+            if type(inner) in PLAIN_TENSORS and not fill.options.layout:
                 fill.tensor(node[key], inner, (*path, key))
                 continue
             steps[key] = _fill(fill, node[key], inner, (*path, key))

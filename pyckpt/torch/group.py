@@ -27,6 +27,7 @@ __all__ = ["GroupCoordinator", "coordinator_for"]
 POLL_SECONDS = 0.002
 POLL_MAX_SECONDS = 0.05
 FAREWELL_SECONDS = 10.0
+ANSWER_SECONDS = 5.0
 ASTRAY_SECONDS = 5.0
 """How long a rank that waits in another conversation is given to come over."""
 _GONE = (RuntimeError, TimeoutError)
@@ -69,7 +70,7 @@ class GroupCoordinator:
         self._silence = silence
         self._round = 0
         self._spent: list[str] = []
-        self._lost_ranks = False
+        self._gone_ranks: set[int] = set()
         self._stop = threading.Event()
         self._beat = threading.Thread(target=self._give_signs, name="pyckpt-alive", daemon=True)
         self._beat.start()
@@ -125,8 +126,9 @@ class GroupCoordinator:
                 self._leave_lobby()
             self._store.set(f"bye/{self.rank}", b"1")
             return
-        byes = [f"bye/{rank}" for rank in range(1, self.size)]
-        limit = time.monotonic() + (0.0 if self._lost_ranks else FAREWELL_SECONDS)
+        # The others must have read what became of the conversation before its keys go.
+        byes = [f"bye/{rank}" for rank in range(1, self.size) if rank not in self._gone_ranks]
+        limit = time.monotonic() + FAREWELL_SECONDS
         while not self._store.check(byes) and time.monotonic() < limit:
             time.sleep(POLL_SECONDS)
         for key in [*self._spent, *byes, *(f"alive/{rank}" for rank in range(self.size))]:
@@ -149,6 +151,8 @@ class GroupCoordinator:
     def _wait(self, keys: dict[int, str], what: str) -> Iterable[int]:
         """Gives ranks as their key arrives. Raises RankError that names all ranks that will not answer."""
         begin = time.monotonic()
+        # Rank 0 gives up first, and then tells the others for whom it waited.
+        limit = self._timeout + (0.0 if self.rank == 0 else ANSWER_SECONDS)
         seen: dict[int, tuple[bytes, float]] = {}
         waiting = dict(keys)
         pause = POLL_SECONDS
@@ -168,7 +172,7 @@ class GroupCoordinator:
                     raise self._lost("rank.failed", silent, what, f"gave no sign of life for {self._silence:g} s")
                 if self._round == 1:
                     self._look_astray(list(waiting), seen, now)
-            if now - begin > self._timeout:
+            if now - begin > limit:
                 raise self._lost("rank.timeout", list(waiting), what, f"did not answer within {self._timeout:g} s")
             pause = POLL_SECONDS if came else min(pause * 1.5, POLL_MAX_SECONDS)
             time.sleep(pause)
@@ -205,7 +209,7 @@ class GroupCoordinator:
             if astray:
                 for name, _ in astray.values():
                     self._lobby.set(f"refused/{name}", self._subject)
-                self._lost_ranks = True
+                self._gone_ranks.update(astray)
                 ranks = ", ".join(f"rank {rank}" for rank in sorted(astray))
                 raise self._apart(ranks, " and ".join(sorted({subject for _, subject in astray.values()})))
         except _GONE as error:
@@ -223,7 +227,7 @@ class GroupCoordinator:
 
     def _lost(self, code: str, ranks: list[int], what: str, why: str) -> RankError:
         names = ", ".join(f"rank {rank}" for rank in sorted(ranks))
-        self._lost_ranks = True
+        self._gone_ranks.update(ranks)
         return RankError(
             code,
             f"{names} {why} ({what})",

@@ -54,7 +54,7 @@ class Walk:
         self, tensor: torch.Tensor, path: Path, *, declared: Declared | None = None, owner: bool | None = None
     ) -> TensorLeaf | Flattened:
         """The leaf of a tensor; a subclass made of inner tensors as those and its attributes."""
-        if self.layout is None and declared is None and type(tensor) in PLAIN_TENSORS:
+        if not self.layout and declared is None and type(tensor) in PLAIN_TENSORS:
             return self.maker.leaf(tensor, path, alone=self.alone, owner=owner)
         if is_flattenable(tensor):
             names, attributes = tensor.__tensor_flatten__()  # type: ignore[attr-defined]

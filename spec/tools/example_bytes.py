@@ -54,7 +54,8 @@ class DataObject:
     header: bytes = field(init=False)
     """The JSON without its padding."""
     padding: int = field(init=False)
-    bytes: bytes = field(init=False)
+    content: bytes = field(init=False)
+    """The whole object."""
 
     def __post_init__(self) -> None:
         record: dict[str, object] = {"__metadata__": {"format": "pt", "scf.attempt": ATTEMPT}}
@@ -71,7 +72,7 @@ class DataObject:
         object.__setattr__(self, "begins", tuple(total + begin for begin in begins))
         object.__setattr__(self, "header", text)
         object.__setattr__(self, "padding", total - 8 - len(text))
-        object.__setattr__(self, "bytes", struct.pack("<Q", total - 8) + text + b" " * self.padding + data)
+        object.__setattr__(self, "content", struct.pack("<Q", total - 8) + text + b" " * self.padding + data)
 
     @property
     def key(self) -> str:
@@ -86,7 +87,7 @@ class DataObject:
     @property
     def header_digest(self) -> bytes:
         """Of the bytes before the data."""
-        return blake3(self.bytes[: self.data_start]).digest()
+        return blake3(self.content[: self.data_start]).digest()
 
     def offset_of(self, shard: Shard) -> int:
         """The shard's column ``offset``."""
@@ -131,7 +132,7 @@ class Example:
         relative = {
             "checkpoint.json": self.root,
             self.manifest_key: self.stored,
-            **{each.key: each.bytes for each in self.objects},
+            **{each.key: each.content for each in self.objects},
             f"{ITEM}/{ASSET_NAME}": ASSET,
         }
         return {f"{CHECKPOINT}/{key}": data for key, data in sorted(relative.items())}
@@ -201,7 +202,7 @@ def _sections(objects: Sequence[DataObject]) -> tuple[Section, ...]:
         "objects": [
             {
                 "key": each.key,
-                "size": len(each.bytes),
+                "size": len(each.content),
                 "data_start": each.data_start,
                 "header_digest": each.header_digest,
                 "digest": "blake3",
@@ -232,7 +233,7 @@ def _frame(size: int) -> tuple[Part, ...]:
     block = size << 3 | 0 << 1 | 1
     return (
         Part(bytes.fromhex("28b52ffd"), "magic"),
-        Part(b"\x60", "descriptor: content size in 2 bytes, single segment, no checksum, no dictionary"),
+        Part(b"\x60", "descriptor: content size in 2 bytes, single segment"),
         Part(struct.pack("<H", size - 256), f"content size: {size - 256} + 256 = {size}"),
         Part(block.to_bytes(3, "little"), f"block header {block}: last, raw, {size} bytes"),
     )

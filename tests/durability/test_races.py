@@ -189,8 +189,8 @@ def test_saving_while_others_delete_and_collect(opened):
     check_listed(store, {"old_2", "new_1", "new_2", "new_3"})
 
 
-def test_collection_without_grace_never_leaves_a_broken_checkpoint(opened):
-    """grace=0 while others save breaks the rule; the saves may fail, but nothing that is damaged may be listed."""
+def test_collection_without_grace_makes_saves_fail_in_words(opened):
+    """grace=0 while others save breaks the rule that a save needs; what it may cost is that save, said by our errors."""
     for turn in range(ROUNDS):
         acts = [lambda seed=seed, turn=turn: save_one(opened(), f"new_{turn}_{seed}", seed) for seed in range(1, 4)]
         acts += [lambda: collect_garbage(opened(), grace=0)] * 2

@@ -161,7 +161,7 @@ def scalars(rank):
 def test_scalar_that_differs(ranks, tmp_path):
     for error in refused(ranks, tmp_path, scalars):
         assert error.code == "state.diverged"
-        says(error, "loader/position", "10", "11", "rank 0", "rank 3", "per_rank")
+        says(error, "loader/position", "ranks 0, 1, 2: 10", "rank 3: 11", "declared per rank")
 
 
 def shapes(rank):
@@ -191,7 +191,7 @@ def tree(rank):
 def test_other_tree_on_one_rank(ranks, tmp_path):
     for error in refused(ranks, tmp_path, tree):
         assert error.code == "state.diverged"
-        says(error, "more", "rank 0", "rank 1")
+        says(error, "more", "rank 0: 5", "ranks 1, 2, 3: a map of 1")
 
 
 def steps(rank):
@@ -206,6 +206,12 @@ def test_other_step_on_one_rank(ranks, tmp_path):
 
 def names(rank):
     return {"model": {"w": torch.ones(3)}, "optim" if rank else "sgd": {"x": 1}}
+
+
+@pytest.mark.xfail(strict=True, reason="the item's name is missing from the paths of values that differ")
+def test_path_of_a_value_begins_with_its_item(ranks, tmp_path):
+    for error in refused(ranks, tmp_path, scalars):
+        assert [finding.key for finding in error.findings] == ["other/loader/position"]
 
 
 def test_items_may_be_of_some_ranks_only(ranks, tmp_path):
@@ -393,6 +399,8 @@ def test_ranks_with_different_urls(ranks, tmp_path):
         assert isinstance(one.error, PyckptError), one.trace
         says(one.error, "node0", "node1")
         assert one.seconds < LIMITS["timeout"] / 2
+    assert outcomes[0].error.key == outcomes[1].error.key == "rank 2, rank 3"
+    assert outcomes[2].error.key == outcomes[3].error.key == "rank 0"
     assert files(tmp_path) == []
     ranks(SIZE).run(save_good, str(tmp_path), "good")
 
