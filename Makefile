@@ -35,7 +35,7 @@ lint: venv
 # One run for all tests, so that the closing summary counts them all. Tests of one file stay together, and those that
 # start several processes (marked "ranks") share one worker: see tests/conftest.py.
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup --no-loadscope-reorder --durations 10
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
 
 bench: venv
 	@$(BIN)/python -m benchmarks --help

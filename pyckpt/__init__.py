@@ -53,14 +53,16 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     """Names that need torch, brought in when they are first used."""
-    if name in ("Shard", "local_shard"):
-        from pyckpt.torch import layout as module
-    elif name == "with_model":
-        from pyckpt.torch import optimizer as module  # type: ignore[no-redef]
+    if name == "RNG":
+        from pyckpt.torch.rng import RNG as found
+    elif name == "Shard":
+        from pyckpt.torch.layout import Shard as found  # type: ignore[assignment]
+    elif name == "local_shard":
+        from pyckpt.torch.layout import local_shard as found  # type: ignore[assignment]
     elif name == "per_rank":
-        from pyckpt.torch import per_rank as module  # type: ignore[no-redef]
-    elif name == "RNG":
-        from pyckpt.torch import rng as module  # type: ignore[no-redef]
+        from pyckpt.torch.per_rank import per_rank as found  # type: ignore[assignment]
+    elif name == "with_model":
+        from pyckpt.torch.optimizer import with_model as found  # type: ignore[assignment]
     else:
         raise AttributeError(f"module 'pyckpt' has no attribute {name!r}")
-    return getattr(module, name)
+    return found

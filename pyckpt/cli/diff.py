@@ -71,9 +71,11 @@ def _print(report: DiffReport, *, same_root: bool, everything: bool) -> None:
         if name != item:
             screen.line((name, "bold"))
             item = name
-        screen.line(f"  {change:<9}  ", path, (f"  {TIMES}{times:,}" if times > 1 else "", "dim"))
-        if what:
-            screen.line(" " * 13, (what, "dim"))
+        many = f"  {TIMES}{times:,}" if times > 1 else ""
+        first, *more = _fitting(what, screen.width - 13, len(path) + len(many))
+        screen.line(f"  {change:<9}  ", path, (many, "dim"), "  " if first else "", (first, "dim"))
+        for each in more:
+            screen.line(" " * 13, (each, "dim"))
     if len(lines) > len(shown):
         screen.line(f"  … {len(lines) - len(shown):,} more (--all lists them)")
     screen.line()
@@ -85,12 +87,22 @@ def _print(report: DiffReport, *, same_root: bool, everything: bool) -> None:
     screen.line((", ".join(words), "bold red" if differ else "bold yellow"), f"; {compared}")
 
 
-_Line = tuple[str, str, str, int, str]
+_What = tuple[str, ...]
+"""What A and B have, or what the only one has, or nothing."""
+_Line = tuple[str, str, str, int, _What]
+
+
+def _fitting(what: _What, width: int, taken: int) -> list[str]:
+    """What goes on the line of which so much is taken, and what on lines of its own."""
+    text = " -> ".join(what)
+    if taken + 2 + len(text) <= width:
+        return [text]
+    return ["", *([text] if len(text) <= width else [clip(each, width) for each in what])]
 
 
 def _lines(differences: Sequence[Difference], *, folded: bool) -> list[_Line]:
     """Item, change, path or pattern of paths, how many, and what A and B have."""
-    groups: dict[tuple[str, str, str], list[str]] = {}
+    groups: dict[tuple[str, str, _What], list[str]] = {}
     for each in differences:
         groups.setdefault((each.item, each.change, _what(each)), []).append(clean(each.path) or "(the item)")
     lines: list[_Line] = []
@@ -101,12 +113,12 @@ def _lines(differences: Sequence[Difference], *, folded: bool) -> list[_Line]:
     return sorted(lines, key=lambda line: order[line[0]])
 
 
-def _what(difference: Difference) -> str:
-    a, b = clip(clean(difference.a), 120), clip(clean(difference.b), 120)
-    if difference.change in ("bytes", "unknown"):
-        return ""
+def _what(difference: Difference) -> _What:
+    a, b = clean(difference.a), clean(difference.b)
+    if difference.change in ("bytes", "unknown") or not difference.path:
+        return (a, b) if difference.change == "kind" else ()
     if difference.change == "only in A":
-        return a if difference.path else ""
+        return (a,)
     if difference.change == "only in B":
-        return b if difference.path else ""
-    return f"{a} -> {b}"
+        return (b,)
+    return (a, b)

@@ -89,8 +89,9 @@ def _print(opened: OpenCheckpoint, names: Sequence[str], *, single: bool, depth:
         _print_metadata(screen, opened, style)
         _print_items(screen, opened)
     damaged = []
-    for name in names:
-        screen.line()
+    for at, name in enumerate(names):
+        if at or not single:
+            screen.line()
         try:
             item = opened.item(name)
         except PyckptError as error:

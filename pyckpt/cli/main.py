@@ -88,7 +88,11 @@ def main(args: Sequence[str] | None = None) -> int:
 def _run(arguments: Sequence[str]) -> int:
     as_json = "--json" in arguments
     try:
-        status = pyckpt.main(arguments, prog_name="pyckpt", standalone_mode=False)
+        # not click's own main: it turns a closed pipe into exit status 1
+        with pyckpt.make_context("pyckpt", list(arguments)) as context:
+            status = pyckpt.invoke(context)
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
     except click.Abort:
         raise KeyboardInterrupt from None
     except click.ClickException as error:

@@ -51,7 +51,7 @@ def draw(twig: Twig, style: TreeStyle) -> Iterator[list[Cell]]:
     # values have the rest of the line to themselves; only what stands before a size must be narrow
     details = max((types + 1 + len(row.text) for row in rows if row.size and row.text), default=0)
     details = max(_MIN_DETAIL, min(details, _MAX_DETAIL, style.width // 2 - 4))
-    longest = max((len(row.lead) + len(row.label) for row in rows), default=0)
+    longest = max((len(row.lead) + len(row.label) for row in rows if row.text or row.type), default=0)
     labels = max(12, min(longest, style.width - details - sizes - 4))
     for row in rows:
         yield from _lines(row, labels, details, types, sizes, style.width)

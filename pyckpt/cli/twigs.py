@@ -123,7 +123,8 @@ def _branch(label: str, joint: str, children: list[Twig], text: str = "") -> Twi
     """A branch; one with a single child and nothing to say for itself becomes one twig with it."""
     if len(children) == 1 and not text and label and joint == ".":
         (child,) = children
-        return replace(child, label=f"{label}.{child.label}")
+        child.label = f"{label}.{child.label}"
+        return child
     nbytes, tensors = sum(child.nbytes for child in children), sum(child.tensors for child in children)
     return Twig(label, "", text, nbytes, tensors, joint=joint, children=children)
 
@@ -138,7 +139,9 @@ def _split(entries: Sequence[tuple[list[str], Twig]]) -> list[Twig]:
         if goes_on:
             twigs.append(_branch(first, ".", _split([(parts[1:], twig) for parts, twig in group])))
         else:
-            twigs.extend(replace(twig, label=first) for _, twig in group)
+            for _, twig in group:
+                twig.label = first
+                twigs.append(twig)
     return twigs
 
 

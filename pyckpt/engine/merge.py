@@ -7,7 +7,7 @@ of one tensor reduced to one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -127,12 +127,19 @@ def _unite(name: str, tables: Mapping[int, ItemTable]) -> Numbering:
         maps[writer] = mapping
     if findings:
         raise StateDiverged("state.diverged", "writers describe tensors differently", key=name, findings=findings)
-    united = union_trees(
-        [
-            (writer, map_leaves(tree, lambda path, leaf: _renumbered(leaf, number_of, path)))
-            for writer, tree in trees
-        ]
-    )
+    renumbered = [
+        (writer, map_leaves(tree, lambda path, leaf: _renumbered(leaf, number_of, path))) for writer, tree in trees
+    ]
+    try:
+        united = union_trees(renumbered)
+    except StateDiverged as error:
+        raise StateDiverged(
+            error.code,
+            error.message,
+            key=name,
+            hint=WAYS_OUT,
+            findings=[Finding(each.code, f"{name}/{each.key}", each.message) for each in error.findings],
+        ) from None
     names = tuple(map(entry_name, paths))
     return Numbering(united, None, names, tuple(fact[0] for fact in facts), tuple(fact[1] for fact in facts), maps)
 
@@ -165,7 +172,7 @@ def _compare_prints(name: str, tables: Mapping[int, ItemTable], numbering: Numbe
         by_print: dict[tuple[int, bytes], list[int]] = defaultdict(list)
         for at in np.flatnonzero(rows["tensor"] == tensor):
             by_print[int(rows["region"][at]), rows["print"][at].tobytes()].append(int(who[at]))
-        sides = " | ".join("ranks " + ", ".join(map(str, side)) for side in by_print.values())
+        sides = " | ".join(_ranks(side) for side in by_print.values())
         findings.append(
             Finding("state.diverged", f"{name}/{numbering.names[tensor]}", f"different values on: {sides}")
         )
@@ -176,6 +183,10 @@ def _compare_prints(name: str, tables: Mapping[int, ItemTable], numbering: Numbe
         hint=WAYS_OUT,
         findings=findings,
     )
+
+
+def _ranks(ranks: Sequence[int]) -> str:
+    return f"rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))}"
 
 
 def _second_copies(

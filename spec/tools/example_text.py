@@ -389,7 +389,8 @@ Wanted: rows 1 and 2, columns 1 and 2 of `moment`. The region is the box {WANTED
 {_table(" | ".join(["", *(f"column {c}" for c in columns)]), grid)}
 
 **Open.** Get `checkpoint.json` ({len(example.root)} bytes) and check it.
-Get the manifest ({len(example.stored)} bytes), check its SHA-256, unfold it, check it. The data objects' headers are not needed.
+Get the manifest ({len(example.stored)} bytes), check its SHA-256, unfold it, check it.
+The data objects' headers are not needed.
 
 **Find.** The tree's `moment` is tensor {TENSOR}. Bisection in the column `tensor` gives the
 shards {used[0]} and {used[1]}. Their runs as boxes, in coordinates of the tensor:

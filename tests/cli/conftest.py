@@ -1,5 +1,3 @@
-import contextlib
-import io
 import json
 import os
 import shutil
@@ -10,6 +8,8 @@ import pytest
 
 import pyckpt
 from pyckpt.cli.main import main
+
+from .writers import save_sharded
 
 
 @dataclass
@@ -67,8 +67,7 @@ def saved(tmp_path_factory):
     metadata = {"step": 100, "loss": float("nan"), "metrics": {"accuracy": [0.1, 0.2]}}
     assets = {"model": {"config.json": b"{}", "tokenizer/two words.txt": b"hello", "empty": b""}}
     pyckpt.save(store / "step_100", state(), metadata=metadata, assets=assets)
-    options = pyckpt.SaveOptions(codec="planes")
-    pyckpt.save(store / "step_200", state(shift=1), metadata={"step": 200, "big": 10**30}, options=options)
+    pyckpt.save(store / "step_200", state(4, shift=1), metadata={"step": 200, "big": 10**30})
     return store
 
 
@@ -81,16 +80,10 @@ def store(saved, tmp_path):
 
 @pytest.fixture(scope="session")
 def sharded(tmp_path_factory):
-    """A checkpoint that two ranks wrote."""
-    from torch import multiprocessing
-
-    from tests.cli import ranks
-
-    folder = tmp_path_factory.mktemp("sharded")
-    url = str(folder / "run" / "step_7")
-    with contextlib.redirect_stdout(io.StringIO()):
-        multiprocessing.spawn(ranks.run, (str(folder / "init"), url), nprocs=ranks.RANKS)
-    return url
+    """A checkpoint of two writers; not to be changed."""
+    store = tmp_path_factory.mktemp("sharded") / "run"
+    save_sharded(str(store), "step_7")
+    return store / "step_7"
 
 
 def flip(path, at=-1):
@@ -104,4 +97,4 @@ def flip(path, at=-1):
 
 def find(folder, pattern):
     """The first file of a checkpoint that matches."""
-    return sorted(folder.rglob(pattern))[0]
+    return min(folder.rglob(pattern))

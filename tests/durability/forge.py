@@ -102,6 +102,7 @@ def write_blocks(store: Store, name: str, item: str, blocks: list[bytes]) -> Non
     columns["stored_size"] = total.to_bytes(8, "little")
     columns["block_stored_size"] = b"".join(len(block).to_bytes(8, "little") for block in blocks)
     columns["block_digest"] = b"".join(digest(row["digest"], block) for block in blocks)
+    columns.pop("decoded_digest", None)
     store.put(f"{name}/{row['key']}", data)
     write_manifest(store, name, item, record)
 

@@ -67,7 +67,7 @@ def fast(monkeypatch):
     monkeypatch.setattr(verify_module, "ThreadPoolExecutor", Inline)
     monkeypatch.setattr(read_module, "ThreadPoolExecutor", Inline)
     decode = remembered(
-        open_module.decode_item, lambda checkpoint, name, entry, data: (checkpoint, name, repr(entry.manifest), data)
+        open_module.decode_item, lambda checkpoint, name, root, data: (checkpoint, name, root.digest, data)
     )
     root = remembered(open_module.decode_root, lambda data, **options: (data, repr(options)))
     header = remembered(
@@ -319,3 +319,13 @@ def test_two_damages_are_both_listed(case):
         case.store.put(key, data)
     found = {(finding.code, finding.key) for finding in verify(case.store, NAME).findings}
     assert found == {(code, key) for key in keys for code in ("object.header_digest", "block.digest")}
+
+
+@pytest.mark.xfail(strict=True, reason="an object of encoded and small plain shards is refused by its own writer")
+def test_a_small_tensor_beside_an_encoded_one():
+    """Shards below 4 KiB are stored plain, in the same object as the encoded ones."""
+    state = {"item": {"large": np.arange(2000.0), "small": np.arange(3.0)}}
+    pyckpt.save("memory://damage-mixed/a", state, options=pyckpt.SaveOptions(codec="zstd", collective=False))
+    loaded = pyckpt.load("memory://damage-mixed/a", options=OPTIONS)
+    assert np.array_equal(loaded["item"]["large"], state["item"]["large"])
+    assert np.array_equal(loaded["item"]["small"], state["item"]["small"])

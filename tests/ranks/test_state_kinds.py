@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import pyckpt
+from pyckpt.torch import per_rank
 
 pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore")]
 
@@ -239,20 +240,25 @@ class CountingLoader:
         assert state["name"] == f"shard {self.position}"
 
 
+def test_facade_has_its_names():
+    for name in pyckpt.__all__:
+        getattr(pyckpt, name)
+
+
 def per_rank_values(rank, store):
     state = {
         "dataloader": CountingLoader(100 + rank),
         "other": {
-            "seen": pyckpt.per_rank({"tokens": 10 * rank, "ids": torch.arange(rank + 1)}),
-            "pair": pyckpt.per_rank(7 + rank // 2, axis="dp", index=rank // 2, size=2),
+            "seen": per_rank({"tokens": 10 * rank, "ids": torch.arange(rank + 1)}),
+            "pair": per_rank(7 + rank // 2, axis="dp", index=rank // 2, size=2),
             "same": 5,
         },
     }
     pyckpt.save(f"{store}/x", state)
     loader = CountingLoader()
     target = {
-        "seen": pyckpt.per_rank({"tokens": 0, "ids": torch.zeros(rank + 1, dtype=torch.int64)}),
-        "pair": pyckpt.per_rank(0, axis="dp", index=rank // 2, size=2),
+        "seen": per_rank({"tokens": 0, "ids": torch.zeros(rank + 1, dtype=torch.int64)}),
+        "pair": per_rank(0, axis="dp", index=rank // 2, size=2),
         "same": 0,
     }
     loaded = pyckpt.load(f"{store}/x", into={"dataloader": loader, "other": target})["other"]
