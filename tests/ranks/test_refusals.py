@@ -117,7 +117,7 @@ def large(rank):
 
 def test_difference_outside_of_the_sample(ranks, tmp_path):
     errors = refused(ranks, tmp_path / "full", large, full)
-    says(errors[3], "model/deep.table", "ranks 0 | ranks 1, 2, 3")
+    says(errors[3], "model/deep.table", "rank 0 | ranks 1, 2, 3")
     ranks(SIZE).run(save, str(tmp_path / "first"), large, first)
     assert pyckpt.load(f"{tmp_path}/first/bad")["model"]["deep.table"][300_000] == 7
     ranks(SIZE).run(save, str(tmp_path / "sample"), large, sample)
@@ -131,7 +131,7 @@ def test_experts_that_nobody_declared(ranks, tmp_path):
     for error in refused(ranks, tmp_path, experts):
         assert error.code == "state.diverged"
         assert [finding.key for finding in error.findings] == ["model/experts.0.up"]
-        says(error, "ranks 0 | ranks 1 | ranks 2 | ranks 3", "layout=")
+        says(error, "rank 0 | rank 1 | rank 2 | rank 3", "layout=")
 
 
 def optimizers(rank):
@@ -151,7 +151,7 @@ def test_moments_that_differ(ranks, tmp_path):
         assert error.code == "state.diverged"
         keys = {finding.key for finding in error.findings}
         assert keys == {f"optim/state/{p}/{m}" for p in ("weight", "bias") for m in ("exp_avg", "exp_avg_sq")}
-        says(error, "ranks 0, 2, 3 | ranks 1")
+        says(error, "ranks 0, 2, 3 | rank 1")
 
 
 def scalars(rank):
@@ -161,7 +161,7 @@ def scalars(rank):
 def test_scalar_that_differs(ranks, tmp_path):
     for error in refused(ranks, tmp_path, scalars):
         assert error.code == "state.diverged"
-        says(error, "loader/position", "ranks 0, 1, 2: 10", "rank 3: 11", "declared per rank")
+        says(error, "loader/position", "ranks 0, 1, 2: 10", "rank 3: 11", "per_rank()")
 
 
 def shapes(rank):
