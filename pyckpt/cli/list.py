@@ -44,7 +44,7 @@ def command(store_url: str, *, as_json: bool) -> int:
         _print(listed, present)
     else:
         Screen().line("no checkpoints in ", store.url)
-    return 0
+    return 1 if any(each.error is not None for each in listed) else 0
 
 
 def _described(listed: Listed, present: set[str]) -> dict[str, Any]:
