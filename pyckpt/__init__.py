@@ -6,18 +6,19 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from pyckpt.engine.checkpoint import Checkpoint, LazyTensor
-from pyckpt.engine.options import LoadOptions, SaveOptions
-from pyckpt.engine.report import LoadReport, SaveReport, VerifyReport
-from pyckpt.errors import PyckptError
-from pyckpt.facade import delete, diff, gc, latest, load, load_report, save, verify
-from pyckpt.facade import list_ as list
-from pyckpt.facade import open_ as open
 from pyckpt.version import __version__
 
 if TYPE_CHECKING:
+    from pyckpt.engine.checkpoint import Checkpoint, LazyTensor
+    from pyckpt.engine.options import LoadOptions, SaveOptions
+    from pyckpt.engine.report import LoadReport, SaveReport, VerifyReport
+    from pyckpt.errors import PyckptError
+    from pyckpt.facade import delete, diff, gc, latest, load, load_report, save, verify
+    from pyckpt.facade import list_ as list
+    from pyckpt.facade import open_ as open
     from pyckpt.torch.layout import Shard, local_shard
     from pyckpt.torch.optimizer import with_model
     from pyckpt.torch.per_rank import per_rank
@@ -50,19 +51,38 @@ __all__ = [
     "with_model",
 ]
 
+_HOMES = {
+    "RNG": ("pyckpt.torch.rng", "RNG"),
+    "Checkpoint": ("pyckpt.engine.checkpoint", "Checkpoint"),
+    "LazyTensor": ("pyckpt.engine.checkpoint", "LazyTensor"),
+    "LoadOptions": ("pyckpt.engine.options", "LoadOptions"),
+    "LoadReport": ("pyckpt.engine.report", "LoadReport"),
+    "PyckptError": ("pyckpt.errors", "PyckptError"),
+    "SaveOptions": ("pyckpt.engine.options", "SaveOptions"),
+    "SaveReport": ("pyckpt.engine.report", "SaveReport"),
+    "Shard": ("pyckpt.torch.layout", "Shard"),
+    "VerifyReport": ("pyckpt.engine.report", "VerifyReport"),
+    "delete": ("pyckpt.facade", "delete"),
+    "diff": ("pyckpt.facade", "diff"),
+    "gc": ("pyckpt.facade", "gc"),
+    "latest": ("pyckpt.facade", "latest"),
+    "list": ("pyckpt.facade", "list_"),
+    "load": ("pyckpt.facade", "load"),
+    "load_report": ("pyckpt.facade", "load_report"),
+    "local_shard": ("pyckpt.torch.layout", "local_shard"),
+    "open": ("pyckpt.facade", "open_"),
+    "per_rank": ("pyckpt.torch.per_rank", "per_rank"),
+    "save": ("pyckpt.facade", "save"),
+    "verify": ("pyckpt.facade", "verify"),
+    "with_model": ("pyckpt.torch.optimizer", "with_model"),
+}
+
 
 def __getattr__(name: str) -> Any:
-    """Names that need torch, brought in when they are first used."""
-    if name == "RNG":
-        from pyckpt.torch.rng import RNG as found
-    elif name == "Shard":
-        from pyckpt.torch.layout import Shard as found  # type: ignore[assignment]
-    elif name == "local_shard":
-        from pyckpt.torch.layout import local_shard as found  # type: ignore[assignment]
-    elif name == "per_rank":
-        from pyckpt.torch.per_rank import per_rank as found  # type: ignore[assignment]
-    elif name == "with_model":
-        from pyckpt.torch.optimizer import with_model as found  # type: ignore[assignment]
-    else:
+    """Brings a public name in when it is first used: a command that only prints help starts at once."""
+    home = _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module 'pyckpt' has no attribute {name!r}")
-    return found
+    value = getattr(import_module(home[0]), home[1])
+    globals()[name] = value
+    return value

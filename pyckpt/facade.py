@@ -18,8 +18,9 @@ from pyckpt.engine.open import open_root
 from pyckpt.engine.options import LoadOptions, Progress, SaveOptions
 from pyckpt.engine.pause import no_cycle_collection
 from pyckpt.engine.report import SaveReport, VerifyReport
-from pyckpt.engine.save import Request, default_threads
+from pyckpt.engine.save import Request
 from pyckpt.engine.save import save as save_checkpoint
+from pyckpt.engine.threads import default_threads
 from pyckpt.engine.verify import verify as verify_checkpoint
 from pyckpt.errors import UsageError
 from pyckpt.frameworks import framework_for

@@ -59,7 +59,7 @@ def framework_for(choice: str, *, device: object = None) -> Framework:
 
 def _torch_wanted() -> bool:
     """Torch is imported already, or installed: a fresh tensor is then a torch tensor."""
-    return "torch" in sys.modules or find_spec("torch") is not None
+    return sys.modules.get("torch") is not None or find_spec("torch") is not None
 
 
 class NumpyFramework:

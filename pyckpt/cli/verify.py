@@ -9,7 +9,7 @@ from pyckpt.cli.screen import Screen, print_json, progress_bar
 from pyckpt.cli.sums import SummingStore, write_sums
 from pyckpt.cli.text import count, size_text
 from pyckpt.engine.report import VerifyReport
-from pyckpt.engine.save import default_threads
+from pyckpt.engine.threads import default_threads
 from pyckpt.engine.verify import verify
 from pyckpt.errors import NotFound
 

@@ -18,6 +18,7 @@ from pyckpt.format.keys import (
     classify_key,
     parse_tombstone_key,
     root_key,
+    tombstone_key,
 )
 from pyckpt.format.root import Root, decode_root
 from pyckpt.limits import MAX_ROOT_BYTES
@@ -64,9 +65,9 @@ def collect_garbage(
     now = store.now()
     names = [name for name in store.list_names("") if _is_name(name)]
     reached: set[str] = set()
-    roots = set()
+    standing = set()
     for name, root in _roots(store, names):
-        roots.add(name)
+        standing.add(tombstone_key(name, root.digest))
         reached |= _reached(store, name, root, f"the root of {name!r}")
     stones = list(_tombstones(store, now))
     protected: set[str] = set().union(*(stone.reaches for stone in stones if stone.age < grace))
@@ -90,7 +91,7 @@ def collect_garbage(
         stone.key
         for stone in doomed
         if (only is None or stone.checkpoint == only)
-        and stone.checkpoint not in roots
+        and stone.key not in standing
         and all(key in left or key in reached or key in protected or _gone(store, key) for key in stone.reaches)
     ]
     if not dry_run:

@@ -74,7 +74,7 @@ class Commit:
     metadata: Mapping[str, object]
     parent: str | None
     created: list[str] = field(default_factory=list)
-    """Keys written so far, the root excepted."""
+    """Keys of this attempt alone that were written so far."""
 
     def run(self, tables: Sequence[WriterTable], assets: Assets) -> Committed:
         """Checks the tables, writes manifests and assets, and creates the root.
@@ -199,8 +199,8 @@ class Commit:
         key = asset_key(item, name)
         full = join(self.checkpoint, key)
         try:
+            # Not among what a failure takes back: another attempt may have found it and built on it.
             self.store.put_new(full, data)
-            self.created.append(full)
         except AlreadyThere:
             if self._was_deleted() or not self._holds(full, data):
                 key = displaced_asset_key(item, self.attempt, name)

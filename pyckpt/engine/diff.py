@@ -94,7 +94,7 @@ def _same(one: Any, two: Any) -> bool:
 def _text(leaf: Any, item: OpenItem) -> str:
     if isinstance(leaf, TensorRef):
         return f"{item.dtype(leaf.index)} {list(item.shape(leaf.index))}"
-    return repr(leaf)[:120]
+    return repr(sorted(leaf) if isinstance(leaf, frozenset) else leaf)[:120]
 
 
 def _tensor(

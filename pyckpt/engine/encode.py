@@ -74,7 +74,7 @@ def _encode(
     plan: ObjectPlan, chains: Sequence[Chain], options: SaveOptions, write: Callable[[int, bytes], None]
 ) -> tuple[StoredObject, bytes]:
     digest, block = digest_function(options.digest), options.block_bytes
-    room = len(_header(plan, [shard.nbytes + shard.nbytes // 8 + GROWTH for shard in plan.shards]))
+    room = len(_header(plan, [_at_most(shard) for shard in plan.shards]))
     at = room
     digests: list[bytes] = []
     decoded: list[bytes] = []
@@ -116,6 +116,11 @@ def _encode(
         ),
         header,
     )
+
+
+def _at_most(shard: ShardPlan) -> int:
+    """More than a shard can have once it is encoded."""
+    return shard.nbytes + shard.nbytes // 8 + GROWTH if shard.chain else shard.nbytes
 
 
 def _header(plan: ObjectPlan, sizes: Sequence[int]) -> bytes:

@@ -17,7 +17,7 @@ from pyckpt.engine.options import LoadOptions, Progress
 from pyckpt.engine.read import read_jobs
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
-from pyckpt.engine.save import default_threads
+from pyckpt.engine.threads import default_threads
 from pyckpt.errors import Finding, NotFound, StateMismatch
 from pyckpt.format.root import Root
 from pyckpt.storage.base import Store
@@ -57,12 +57,10 @@ def load(
     def bind() -> bytes:
         for item, binder in wanted.items():
             bound[item] = binder.bind(opened[item])
-        _refuse_mismatches(name, [(item, finding) for item in bound for finding in bound[item].findings])
-        return _pack_unexpected(bound)
+        return _pack_findings(bound)
 
-    surplus = _unpack_unexpected(round_trip(coordinator, "bind", bind, _expected_by_none))
-    if options.strict:
-        _refuse_mismatches(name, surplus)
+    differing, surplus = _unpack_findings(round_trip(coordinator, "bind", bind, _differences))
+    _refuse_mismatches(name, differing + surplus if options.strict else differing)
     counts = [0, 0, 0]
 
     def read() -> bytes:
@@ -145,28 +143,35 @@ def _wanted(
     return wanted
 
 
-def _pack_unexpected(bound: Mapping[str, BoundItem]) -> bytes:
-    rows = {
-        item: [[finding.code, finding.key, finding.message] for finding in each.unexpected]
-        for item, each in bound.items()
-    }
-    data: bytes = msgpack.packb(rows)
+_Found = list[tuple[str, Finding]]
+"""Item and finding."""
+
+
+def _pack_findings(bound: Mapping[str, BoundItem]) -> bytes:
+    def rows(findings: Sequence[Finding]) -> list[list[str]]:
+        return [[finding.code, finding.key, finding.message] for finding in findings]
+
+    data: bytes = msgpack.packb({item: [rows(each.findings), rows(each.unexpected)] for item, each in bound.items()})
     return data
 
 
-def _expected_by_none(contributions: Sequence[bytes]) -> bytes:
-    """What no rank that loads the item has a place for."""
+def _differences(contributions: Sequence[bytes]) -> bytes:
+    """What differs on any rank, and what no rank that loads the item has a place for; each thing once."""
+    differing: dict[tuple[str, ...], None] = {}
     left: dict[str, dict[str, list[str]]] = {}
     for data in contributions:
-        for item, rows in msgpack.unpackb(data).items():
-            own = {key: row for row in rows for key in (row[1],)}
+        for item, (findings, unexpected) in msgpack.unpackb(data).items():
+            differing.update(dict.fromkeys((item, *row) for row in findings))
+            own = {row[1]: row for row in unexpected}
             left[item] = {key: row for key, row in left.get(item, own).items() if key in own}
-    packed: bytes = msgpack.packb([[item, *row] for item, rows in left.items() for row in rows.values()])
+    surplus = [[item, *row] for item, rows in left.items() for row in rows.values()]
+    packed: bytes = msgpack.packb([list(differing), surplus])
     return packed
 
 
-def _unpack_unexpected(data: bytes) -> list[tuple[str, Finding]]:
-    return [(item, Finding(*row)) for item, *row in msgpack.unpackb(data)]
+def _unpack_findings(data: bytes) -> tuple[_Found, _Found]:
+    differing, surplus = ([(item, Finding(*row)) for item, *row in rows] for rows in msgpack.unpackb(data))
+    return differing, surplus
 
 
 def _refuse_mismatches(name: str, found: Sequence[tuple[str, Finding]]) -> None:

@@ -10,10 +10,10 @@ from pyckpt.format.digest import sha256_hex
 from pyckpt.format.geometry import Ints
 from pyckpt.format.keys import ROOT_NAME, join, parse_manifest_key
 from pyckpt.format.manifest import Manifest, decode_manifest, decompress_manifest
-from pyckpt.format.manifest_check import check_manifest
+from pyckpt.format.manifest_check import check_manifest, check_object_keys
 from pyckpt.format.root import Descriptor, ItemEntry, Root, decode_root
 from pyckpt.format.tree import Node
-from pyckpt.limits import MAX_MANIFEST_RAW_BYTES, MAX_ROOT_BYTES
+from pyckpt.limits import MAX_MANIFEST_BYTES, MAX_MANIFEST_RAW_BYTES, MAX_ROOT_BYTES
 from pyckpt.storage.base import Store
 
 __all__ = ["OpenCheckpoint", "OpenItem", "decode_item", "load_item", "manifest_bytes", "open_root", "root_bytes"]
@@ -101,15 +101,7 @@ def open_root(store: Store, name: str, *, expect: str | None = None) -> OpenChec
 
 def checked_root(data: bytes, name: str, expect: str | None) -> Root:
     """The root in these bytes, which must be the one that the caller expects, if any."""
-    root = decode_root(data, checkpoint=name)
-    if expect is not None and root.digest != expect:
-        raise Corrupt(
-            "root.digest",
-            f"expected the checkpoint {expect}, found {root.digest}",
-            key=join(name, ROOT_NAME),
-            hint="this is another checkpoint under the expected name",
-        )
-    return root
+    return decode_root(data, checkpoint=name, expect=expect)
 
 
 def descriptor_key(checkpoint: str, descriptor: Descriptor) -> str:
@@ -136,9 +128,14 @@ def base_of(checkpoint: str, entry: ItemEntry) -> str:
 
 
 def manifest_bytes(store: Store, checkpoint: str, item: str, entry: ItemEntry) -> bytes:
-    """Stored bytes of an item's manifest. Raises Corrupt ``manifest.missing`` or ``manifest.size``."""
+    """Stored bytes of an item's manifest. Raises LimitExceeded, Corrupt ``manifest.missing`` or ``manifest.size``."""
     key = descriptor_key(checkpoint, entry.manifest)
     size = entry.manifest.size
+    limits = (("raw size", entry.raw_size, MAX_MANIFEST_RAW_BYTES), ("size", size, MAX_MANIFEST_BYTES))
+    for what, stated, limit in limits:
+        if stated > limit:
+            message = f"a manifest of {what} {stated}, this reader takes up to {limit}"
+            raise LimitExceeded("limit.exceeded", message, key=key)
     try:
         data = store.get(key, limit=size)
     except FileNotFoundError as error:
@@ -157,14 +154,11 @@ def decode_item(checkpoint: str, name: str, root: Root, data: bytes) -> OpenItem
     found = sha256_hex(data)
     if found != entry.manifest.sha256:
         raise Corrupt("manifest.digest", f"expected sha256 {entry.manifest.sha256}, found {found}", key=key)
-    if entry.raw_size > MAX_MANIFEST_RAW_BYTES:
-        raise LimitExceeded(
-            "limit.exceeded", f"raw size {entry.raw_size} is above this reader's {MAX_MANIFEST_RAW_BYTES}", key=key
-        )
     base = base_of(checkpoint, entry)
     item, attempt = parse_manifest_key(key[len(base) + 1 :])
     try:
         manifest = decode_manifest(decompress_manifest(data, entry.raw_size), item=item, attempt=attempt)
+        check_object_keys(manifest, base)
         check_manifest(manifest)
         _check_externals(manifest, root)
     except Corrupt as error:

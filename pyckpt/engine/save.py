@@ -7,7 +7,6 @@ Round ``begin`` opens the attempt and lets every writer know who holds the same 
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,18 +20,21 @@ from pyckpt.engine.commit import Assets, Commit, exists, timestamp
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.fingerprint import Groups, fingerprints, groups_of, structure_of
 from pyckpt.engine.leaves import ItemState
+from pyckpt.engine.open import root_bytes
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.report import SaveReport
 from pyckpt.engine.rounds import Fate, round_trip
 from pyckpt.engine.save_plan import ItemPlan, plan_item, plan_shards
 from pyckpt.engine.slots import Slot, number_leaves
 from pyckpt.engine.table import WriterTable, item_table, pack_table, unpack_table
+from pyckpt.engine.threads import default_threads
 from pyckpt.engine.write import write_objects
-from pyckpt.errors import PyckptError, RankError, SaveAborted, UsageError
-from pyckpt.format.keys import attempt_marker_key, check_asset_name, check_item_name, join, root_key
+from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, UsageError
+from pyckpt.format.keys import attempt_marker_key, check_asset_names, check_item_name, join, root_key
+from pyckpt.format.root import decode_root
 from pyckpt.storage.base import Store
 
-__all__ = ["Program", "Request", "default_threads", "save"]
+__all__ = ["Program", "Request", "save"]
 
 MARKER_SECONDS = 5.0
 """How long a rank looks for the coordinator's marker: network file systems show new names late."""
@@ -67,12 +69,6 @@ class _Begun:
     """Content of the attempt marker."""
     groups: Mapping[str, Groups]
     """Item -> who holds the same tensors as this writer."""
-
-
-def default_threads() -> int:
-    """Threads for one rank: its share of the cores, from 2 to 8."""
-    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1") or 1)
-    return max(2, min(8, (os.cpu_count() or 2) // max(1, ranks)))
 
 
 def save(
@@ -153,8 +149,7 @@ def _begin(store: Store, name: str, request: Request, structures: Sequence[bytes
         raise exists(store, name)
     for item, files in request.assets.items():
         check_item_name(item)
-        for asset in files:
-            check_asset_name(asset)
+        check_asset_names(files)
     attempt = secrets.token_hex(8)
     marker = json.dumps({"attempt": attempt, "created": timestamp()}, separators=(",", ":")).encode()
     store.put_new(join(name, attempt_marker_key(attempt)), marker)
@@ -278,12 +273,22 @@ def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets) -> bytes:
 def _clean_up(
     store: Store, name: str, attempt: str, keys: Sequence[str], commit: Commit, coordinator: Coordinator
 ) -> None:
-    """Removes what this rank wrote, unless the root exists after all: then it was committed and must stay."""
+    """Removes what this rank wrote under names of the attempt, unless the attempt was committed after all."""
     with suppress(OSError, PyckptError):
-        if store.info(root_key(name)) is not None:
+        if _is_committed(store, name, attempt):
             return
         for key in keys:
             store.delete(key)
         if coordinator.rank == 0:
             commit.clean_up()
             store.delete(join(name, attempt_marker_key(attempt)))
+
+
+def _is_committed(store: Store, name: str, attempt: str) -> bool:
+    """True if the root is this attempt's, or can't be read and so may be."""
+    try:
+        return decode_root(root_bytes(store, name), checkpoint=name).attempt == attempt
+    except NotFound:
+        return False
+    except PyckptError:
+        return True

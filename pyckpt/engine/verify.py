@@ -117,13 +117,13 @@ class _Verification:
             run_all(pool, jobs)
 
     def _externals(self, root: Root) -> None:
-        """A deleted origin is worth a remark: what is used of it is checked object by object."""
+        """An origin that is gone is worth a remark: what is used of it is checked object by object."""
         for external in root.external:
             key = join(external.checkpoint, ROOT_NAME)
             try:
                 found = decode_root(root_bytes(self.store, external.checkpoint), checkpoint=external.checkpoint).digest
             except NotFound:
-                self.remarks.append(f"{key}: this checkpoint uses objects of one that was deleted")
+                self.remarks.append(f"{key}: this checkpoint lists one that is gone")
             except PyckptError as error:
                 self.remarks.append(f"{key}: {error.message}")
             else:

@@ -14,10 +14,9 @@ from typing import Final, NoReturn
 import numpy as np
 
 from pyckpt.errors import Corrupt, LimitExceeded
+from pyckpt.limits import MAX_JSON_DIGITS
 
-__all__ = ["MAX_INTEGER_DIGITS", "parse_json"]
-
-MAX_INTEGER_DIGITS: Final = 4300
+__all__ = ["parse_json"]
 
 _CHUNK = 1 << 20
 _STEP = np.zeros(256, dtype=np.int8)
@@ -76,8 +75,8 @@ def _members(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _integer(token: str) -> int:
-    if len(token.removeprefix("-")) > MAX_INTEGER_DIGITS:
-        raise ValueError(f"an integer of more than {MAX_INTEGER_DIGITS} digits")
+    if len(token.removeprefix("-")) > MAX_JSON_DIGITS:
+        raise ValueError(f"an integer of more than {MAX_JSON_DIGITS} digits")
     return int(token)
 
 

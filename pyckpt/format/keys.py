@@ -7,6 +7,7 @@ Nothing here touches a store. A check returns nothing and raises ``InvalidKey`` 
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from typing import Final, Literal
 
 from pyckpt.errors import InvalidKey
@@ -16,9 +17,11 @@ __all__ = [
     "ROOT_NAME",
     "TOMBSTONES",
     "KeyKind",
+    "asset_above",
     "asset_key",
     "attempt_marker_key",
     "check_asset_name",
+    "check_asset_names",
     "check_attempt",
     "check_checkpoint_name",
     "check_item_name",
@@ -53,6 +56,7 @@ _MANIFEST = re.compile(r"manifest-([0-9a-f]{16})\.msgpack\.zst")
 _OBJECT = re.compile(r"([0-9a-f]{16})-([0-9]{5}|[1-9][0-9]{5,18})\.safetensors")
 _OBJECT_LIKE = re.compile(r"[0-9a-f]{16}-[0-9]+\.safetensors")
 _DISPLACED = re.compile(r"[0-9a-f]{16}\.d")
+_TEMPORARY = re.compile(r"\.(?:tmp|probe)-[0-9a-f]{16}")
 _TOMBSTONE = re.compile(r"(.+)\.([0-9a-f]{16})\.json")
 _ASSET_FORBIDDEN = re.compile(r'[\x00-\x1f\x7f\\:*?"<>|]')
 # checkpoint / item / <attempt>.d / asset
@@ -94,6 +98,25 @@ def check_asset_name(name: str) -> None:
         raise _refuse("asset name", name, problem)
     if _MANIFEST.fullmatch(name) or _OBJECT_LIKE.fullmatch(name) or _DISPLACED.fullmatch(name.split("/", 1)[0]):
         raise _refuse("asset name", name, "a name that is not of the form of a manifest, a data object or <attempt>.d/")
+    if _TEMPORARY.fullmatch(name.rsplit("/", 1)[-1]):
+        raise _refuse("asset name", name, "a last segment that is not of the form of a store's temporary objects")
+
+
+def check_asset_names(names: Iterable[str]) -> None:
+    """Accepts the names of all assets of an item: each by itself, and none that is a directory of another."""
+    known = frozenset(names)
+    for name in known:
+        check_asset_name(name)
+        above = asset_above(name, known)
+        if above is not None:
+            raise _refuse("asset name", name, f"no asset below the asset {above!r}")
+
+
+def asset_above(name: str, known: Collection[str]) -> str | None:
+    """The asset among ``known`` that would have to be a directory to hold this one; None for too long a name, too."""
+    if len(name) > MAX_ASSET_NAME:
+        return None
+    return next((name[:end] for end in range(len(name)) if name[end] == "/" and name[:end] in known), None)
 
 
 def check_key(key: str) -> None:

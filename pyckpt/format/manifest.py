@@ -14,8 +14,15 @@ from pyckpt.errors import Corrupt, LimitExceeded
 from pyckpt.format.codecs import Chain
 from pyckpt.format.columns import read_table
 from pyckpt.format.dtypes import DTYPES
-from pyckpt.format.manifest_parts import chains_as_maps, objects_as_maps, parse_chains, parse_dtypes, parse_objects
-from pyckpt.format.msgpack_strict import MAX_VALUES, pack, unpack
+from pyckpt.format.manifest_parts import (
+    chains_as_maps,
+    check_plain,
+    objects_as_maps,
+    parse_chains,
+    parse_dtypes,
+    parse_objects,
+)
+from pyckpt.format.msgpack_strict import pack, unpack
 from pyckpt.format.shard_columns import shard_columns, shards_from_columns
 from pyckpt.format.shard_table import ObjectRow, ShardTable
 from pyckpt.format.show import show
@@ -24,13 +31,12 @@ from pyckpt.format.tree import Node
 from pyckpt.format.tree_decode import NESTED, check_tree, tree_hook
 from pyckpt.format.tree_encode import encode_tree
 from pyckpt.format.zstd_frame import FrameError, compress_frame, decompress_frame
-from pyckpt.limits import MAX_MANIFEST_DEPTH, MAX_MANIFEST_RAW_BYTES, MAX_TENSORS
+from pyckpt.limits import MAX_MANIFEST_DEPTH, MAX_MANIFEST_RAW_BYTES, MAX_SHARDS, MAX_TENSORS, MAX_VALUES
 
 __all__ = ["Manifest", "compress_manifest", "decode_manifest", "decompress_manifest", "encode_manifest"]
 
 _MAJOR: Final = 1
 _LEVEL: Final = 3
-_MAX_SHARDS: Final = 1 << 40
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,12 +138,13 @@ def decode_manifest(raw: bytes, *, item: str, attempt: str, max_values: int = MA
     for name, expected in (("item", item), ("attempt", attempt)):
         if record.get(name) != expected:
             raise _corrupt(f"{name} is {show(record.get(name))}, but the key says {expected!r}")
+    check_plain(value for name, value in record.items() if name != "tree")
     dtypes, stated_bits = parse_dtypes(record.get("dtypes"), record.get("dtype_bits"))
     codecs = parse_chains(record.get("codecs"))
     count, columns = read_table(record.get("tensors"), what="tensors", max_count=MAX_TENSORS)
     tensors = TensorTable.from_columns(dtypes, bits_of(dtypes, stated_bits), count, columns)
     objects = parse_objects(record.get("objects"), item=item)
-    count, columns = read_table(record.get("shards"), what="shards", max_count=_MAX_SHARDS)
+    count, columns = read_table(record.get("shards"), what="shards", max_count=MAX_SHARDS)
     shards = shards_from_columns(tensors, objects, len(codecs), count, columns)
     tree = _parse_tree(record.get("tree"), len(tensors))
     return Manifest(item, attempt, codecs, tensors, objects, shards, tree)

@@ -15,7 +15,7 @@ from pyckpt.format.manifest import Manifest
 from pyckpt.format.shard_table import ShardTable
 from pyckpt.format.tiling import check_tiling, tiles_exactly
 
-__all__ = ["check_manifest"]
+__all__ = ["check_manifest", "check_object_keys"]
 
 _EXPLAINED = 10_000
 """Shards up to which a wrong tiling is explained in detail."""
@@ -28,6 +28,17 @@ def check_manifest(manifest: Manifest) -> None:
     _check_order(manifest.shards)
     _check_tilings(manifest.shards)
     _check_objects(manifest)
+
+
+def check_object_keys(manifest: Manifest, base: str) -> None:
+    """That no object goes by two names: the checkpoint that own keys are relative to is in no ``store_key``.
+
+    Raises Corrupt (manifest.schema). Keys of one kind are distinct already.
+    """
+    for row in manifest.objects:
+        if row.store_key is not None and row.store_key.split("/", 1)[0] == base:
+            message = f"a store_key names an object of {base!r}, to which own keys belong"
+            raise Corrupt("manifest.schema", message, key=row.store_key)
 
 
 def _check_tilings(shards: ShardTable) -> None:
@@ -165,7 +176,9 @@ def _boxes_ascend(shards: ShardTable, box_offset: Numbers, rows: npt.NDArray[np.
 def _check_objects(manifest: Manifest) -> None:
     """Own objects are covered without hole or overlap; shards in other checkpoints' objects do not overlap."""
     shards, objects = manifest.shards, manifest.objects
-    order = np.lexsort((shards.stored, shards.offset, shards.object))
+    # a shard of no bytes covers nothing, wherever it lies
+    some = np.flatnonzero(shards.stored > 0)
+    order = some[np.lexsort((shards.offset[some], shards.object[some]))]
     number = shards.object[order].astype(np.int64)
     start = shards.offset[order]
     stop = start + shards.stored[order]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
 
 from pyckpt.errors import Corrupt, InvalidKey
 from pyckpt.format.codecs import Chain, Codec
 from pyckpt.format.digest import DIGEST_BYTES
 from pyckpt.format.keys import parse_object_key, split_store_key
+from pyckpt.format.msgpack_strict import pack
 from pyckpt.format.shard_table import ObjectRow
 from pyckpt.format.show import show
 from pyckpt.limits import (
@@ -16,28 +18,52 @@ from pyckpt.limits import (
     MAX_BLOCK_BYTES,
     MAX_CHAIN,
     MAX_CODECS,
+    MAX_DTYPE_BITS,
+    MAX_DTYPES,
     MAX_HEADER_BYTES,
     MAX_INT,
     MIN_BLOCK_BYTES,
 )
 
-__all__ = ["chains_as_maps", "objects_as_maps", "parse_chains", "parse_dtypes", "parse_objects"]
+__all__ = ["chains_as_maps", "check_plain", "objects_as_maps", "parse_chains", "parse_dtypes", "parse_objects"]
 
-_MAX_DTYPES = 1 << 16
-_MAX_BITS = 1 << 16
-_PARAMS = frozenset({bool, int, float, str, bytes})
+_DTYPE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_SCALARS: Final = frozenset({type(None), bool, int, float, str, bytes})
+_MIN_INT: Final = -(2**63)
+_MAX_INT: Final = 2**64 - 1
+"""What a plain integer can be; those beyond are extensions of the tree."""
+
+
+def check_plain(values: Iterable[object]) -> None:
+    """Refuses what an extension of the tree has become, at any depth: extensions have no place outside the tree."""
+    pending: list[Iterable[object]] = [values]
+    while pending:
+        for value in pending.pop():
+            kind = type(value)
+            if kind is int and isinstance(value, int):
+                if not _MIN_INT <= value <= _MAX_INT:
+                    raise _corrupt("the manifest", "has an extension value outside the tree")
+            elif isinstance(value, dict):
+                pending.append(value.values())
+            elif kind is list and isinstance(value, list):
+                pending.append(value)
+            elif kind not in _SCALARS:
+                raise _corrupt("the manifest", "has an extension value outside the tree")
 
 
 def parse_dtypes(names: object, bits: object) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
     """The members ``dtypes`` and, where present, ``dtype_bits``."""
-    if type(names) is not list or len(names) > _MAX_DTYPES or not all(type(name) is str for name in names):
-        raise _corrupt("dtypes", "is not an array of at most 65536 strings")
+    if type(names) is not list or len(names) > MAX_DTYPES or not all(type(name) is str for name in names):
+        raise _corrupt("dtypes", f"is not an array of at most {MAX_DTYPES} strings")
+    for name in names:
+        if not _DTYPE.fullmatch(name):
+            raise _corrupt("dtypes", f"{show(name)} is not a dtype's name")
     if bits is None:
         return tuple(names), None
     if type(bits) is not list or len(bits) != len(names):
         raise _corrupt("dtype_bits", "is not an array as long as dtypes")
-    if not all(type(width) is int and 1 <= width <= _MAX_BITS for width in bits):
-        raise _corrupt("dtype_bits", f"has a number outside 1 .. {_MAX_BITS}")
+    if not all(type(width) is int and 1 <= width <= MAX_DTYPE_BITS for width in bits):
+        raise _corrupt("dtype_bits", f"has a number outside 1 .. {MAX_DTYPE_BITS}")
     return tuple(names), tuple(bits)
 
 
@@ -52,23 +78,23 @@ def parse_chains(value: object) -> tuple[Chain, ...]:
         chains.append(tuple([_codec(step, number) for step in steps]))
     if chains[0]:
         raise _corrupt("codecs", "chain 0 is not empty")
-    if any(not chain for chain in chains[1:]) or any(
-        chain in chains[:number] for number, chain in enumerate(chains) if number < _MAX_COMPARED
-    ):
+    if not all(chains[1:]) or len({pack(_canonical(chain)) for chain in value}) != len(value):
         raise _corrupt("codecs", "a chain is listed twice")
     return tuple(chains)
-
-
-_MAX_COMPARED = 256
-"""Chains compared each with each: duplicates are harmless, a quadratic search of 65,535 chains is not."""
 
 
 def _codec(value: object, chain: int) -> Codec:
     if type(value) is not dict or type(value.get("id")) is not str or not value["id"]:
         raise _corrupt("codecs", f"chain {chain} has a codec that is not a map with an id")
-    if not all(type(name) is str and type(param) in _PARAMS for name, param in value.items()):
-        raise _corrupt("codecs", f"chain {chain} has a parameter that is not a named scalar")
-    return Codec(value["id"], {name: param for name, param in value.items() if name != "id"})
+    return Codec(value["id"], {name: param for name, param in value.items() if type(name) is str and name != "id"})
+
+
+def _canonical(value: object) -> object:
+    """What packs to the same bytes for equal values of equal kinds, whatever the order of their maps."""
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: (type(key) is int, key))
+        return [0, [[key, _canonical(value[key])] for key in keys]]
+    return [1, [_canonical(each) for each in value]] if isinstance(value, list) else value
 
 
 def chains_as_maps(chains: Sequence[Chain]) -> list[list[dict[str, Any]]]:
@@ -100,9 +126,10 @@ def _object(value: object, number: int, item: str) -> ObjectRow:
         raise _corrupt(what, f"data_start is {show(data_start)}, expected a multiple of {DATA_ALIGNMENT} to {largest}")
     if type(block) is not int or not MIN_BLOCK_BYTES <= block <= MAX_BLOCK_BYTES or block & (block - 1):
         raise _corrupt(what, f"block is {show(block)}, expected a power of two, 4 KiB to 1 GiB")
-    header_digest, digest = value.get("header_digest"), value.get("digest")
-    if header_digest is None:
-        raise Corrupt("digest.missing", f"{what}: header_digest is missing")
+    for name in ("header_digest", "digest"):
+        if name not in value:
+            raise Corrupt("digest.missing", f"{what}: {name} is missing")
+    header_digest, digest = value["header_digest"], value["digest"]
     if type(header_digest) is not bytes or len(header_digest) != DIGEST_BYTES:
         raise _corrupt(what, f"header_digest is not {DIGEST_BYTES} bytes")
     if type(digest) is not str:

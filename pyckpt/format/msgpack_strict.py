@@ -15,13 +15,9 @@ import msgpack
 
 from pyckpt.errors import Corrupt, LimitExceeded
 from pyckpt.format.show import show
-from pyckpt.limits import MAX_MANIFEST_DEPTH
+from pyckpt.limits import MAX_MANIFEST_DEPTH, MAX_VALUES
 
-__all__ = ["MAX_VALUES", "pack", "scan", "unpack"]
-
-MAX_VALUES: Final = 1 << 25
-"""Values (keys included) that one record may declare: a container's count costs a byte per value on the wire and many
-in memory, so this, not the size, bounds what a compressed record can unfold to."""
+__all__ = ["pack", "scan", "unpack"]
 
 EXT_CODE: Final = "tree.schema"
 """What is wrong with an extension is wrong with the tree: nothing else in a record may hold one."""
@@ -83,12 +79,18 @@ def _no_extensions(kind: int, payload: bytes) -> object:
 
 
 _KEY_TYPES: Final = frozenset({str, int})
+_MIN_INT: Final = -(2**63)
+_MAX_INT: Final = 2**64 - 1
+"""What MessagePack itself can say; an integer beyond them comes from an extension, which is no key."""
 
 
 def _unique(pairs: list[tuple[Any, Any]], code: str) -> dict[str | int, Any]:
-    if not _KEY_TYPES.issuperset(map(type, map(itemgetter(0), pairs))):
+    kinds = set(map(type, map(itemgetter(0), pairs)))
+    if not kinds <= _KEY_TYPES:
         wrong = next(key for key, _ in pairs if type(key) not in _KEY_TYPES)
         raise Corrupt(code, f"a map key is {type(wrong).__name__}, expected str or int")
+    if int in kinds and not all(_MIN_INT <= key <= _MAX_INT for key, _ in pairs if type(key) is int):
+        raise Corrupt(code, "a map key is an extension, expected str or int")
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str | int] = set()

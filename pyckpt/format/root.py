@@ -64,12 +64,15 @@ def encode_root(root: Root) -> bytes:
     return data[: _DIGEST.start] + root_digest(data).encode() + data[_DIGEST.stop :]
 
 
-def decode_root(data: bytes, *, for_writing: bool = False, checkpoint: str | None = None) -> Root:
+def decode_root(
+    data: bytes, *, for_writing: bool = False, checkpoint: str | None = None, expect: str | None = None
+) -> Root:
     """The root in these bytes, after every check that needs no other object.
 
     In this order: size (limit.exceeded), beginning (version.unsupported for another major, else root.syntax), digest
-    (root.digest), JSON (root.syntax), features (feature.unsupported; those for writers if ``for_writing``), members
-    (root.schema, all problems at once). ``checkpoint`` is the name it was read under, if there is one.
+    (root.digest), the same with ``expect`` if there is one (root.digest), JSON (root.syntax), features
+    (feature.unsupported; those for writers if ``for_writing``), members (root.schema, all problems at once).
+    ``checkpoint`` is the name it was read under, if there is one.
     """
     document = join(checkpoint, ROOT_NAME) if checkpoint else ROOT_NAME
     digest = root_digest(data, document=document)
@@ -80,6 +83,13 @@ def decode_root(data: bytes, *, for_writing: bool = False, checkpoint: str | Non
             f"expected the digest {digest} of the bytes, found {stated}",
             key=document,
             hint="the root is damaged or was edited; restore it from a copy",
+        )
+    if expect is not None and digest != expect:
+        raise Corrupt(
+            "root.digest",
+            f"expected the checkpoint {expect}, found {digest}",
+            key=document,
+            hint="this is another checkpoint under the expected name",
         )
     value = _parse(data, document)
     _check_features(value, document, for_writing=for_writing)

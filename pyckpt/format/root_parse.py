@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 
 from pyckpt.errors import InvalidKey
 from pyckpt.format.keys import (
+    asset_above,
     check_attempt,
     check_checkpoint_name,
     check_item_name,
@@ -161,7 +162,12 @@ def _items(items: Members, external: frozenset[str]) -> dict[str, ItemEntry]:
 
 def _assets(assets: Members, item: str, external: frozenset[str]) -> dict[str, Descriptor]:
     # a descriptor's key ends in the asset's name, so a name outside the grammar is found there
-    return {name: _descriptor(assets.members(name), external, item, name) for name in assets.value}
+    entries = {name: _descriptor(assets.members(name), external, item, name) for name in assets.value}
+    for name in entries:
+        above = asset_above(name, entries)
+        if above is not None:
+            assets.wrong(name, f"expected no asset below the asset {found(above)}")
+    return entries
 
 
 def _descriptor(members: Members, external: frozenset[str], item: str, asset: str | None) -> Descriptor:

@@ -9,14 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from pyckpt.errors import LimitExceeded
-from pyckpt.limits import MAX_INT
+from pyckpt.limits import MAX_BOX_NUMBERS, MAX_INT
 
-__all__ = ["MAX_BOX_NUMBERS", "Boxes", "Column", "regions_as_boxes"]
+__all__ = ["Boxes", "Column", "regions_as_boxes"]
 
 Column: TypeAlias = npt.NDArray[np.int64]
-
-MAX_BOX_NUMBERS = 1 << 26
-"""Most coordinates that partial runs are spread into (512 MiB of them); a hostile table could ask for far more."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ def shard_columns(table: ShardTable) -> dict[str, bytes]:
 def shards_from_columns(
     tensors: TensorTable, objects: tuple[ObjectRow, ...], codecs: int, count: int, columns: Mapping[str, bytes]
 ) -> ShardTable:
-    """The checked table. ``codecs`` is the number of codec chains. Raises Corrupt (manifest.schema)."""
+    """The checked table; ``codecs`` is the number of codec chains. Raises Corrupt (manifest.schema, digest.missing)."""
 
     def optional(name: str, kind: str, length: int) -> Numbers | None:
         return read_column(columns, name, kind, length, what="shards") if name in columns else None
@@ -57,8 +57,6 @@ def shards_from_columns(
     entry_size, entry = None, None
     if {"entry_size", "entry"} & columns.keys():
         entry_size, entry = read_counts(columns, "entry_size", "entry", count, what="shards")
-    if "block_digest" not in columns:
-        raise Corrupt("digest.missing", "shards: the column 'block_digest' is missing")
     # how many numbers this column needs is known once blocks are counted; its bytes bound it until then
     coded = len(columns.get("block_stored_size", b"")) // 8
     return ShardTable(
@@ -67,7 +65,7 @@ def shards_from_columns(
         tensor=tensor,
         object=read_column(columns, "object", "u32", count, what="shards"),
         offset=read_column(columns, "offset", "u64", count, what="shards"),
-        block_digest=columns["block_digest"],
+        block_digest=columns.get("block_digest", b""),
         box_offset=optional("box_offset", "u64", boxes),
         box_size=optional("box_size", "u64", boxes),
         run_start=optional("run_start", "u64", count),

@@ -6,6 +6,7 @@ A million rows stay arrays; only the row that is asked for becomes Python object
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -16,12 +17,15 @@ from pyckpt.format.columns import Int64s, Numbers, starts_of, text_at
 from pyckpt.format.digest import DIGEST_BYTES
 from pyckpt.format.geometry import Box, Region
 from pyckpt.format.names import region_entry_name
-from pyckpt.format.tensor_table import TensorTable, ragged_product
+from pyckpt.format.tensor_table import RESERVED_NAME, TensorTable, ragged_product
 
-__all__ = ["UNASSIGNED", "ObjectRow", "ShardTable"]
+__all__ = ["BLOCK_GROWTH", "BLOCK_GROWTH_PART", "UNASSIGNED", "ObjectRow", "ShardTable"]
 
 UNASSIGNED: Final = 0xFFFFFFFF
 """Tensor number of a shard that no tensor uses: a copy that was dropped, still covered by digests."""
+BLOCK_GROWTH_PART: Final = 128
+BLOCK_GROWTH: Final = 1024
+"""An encoded block has at most one byte for each 128 decoded ones, and 1024, more than when it is decoded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,8 +295,8 @@ class _Derivation:
         """Stored ranges within the data of their objects."""
         table, assigned = self.table, self.table.assigned
         if table.stored_size is None:
-            if assigned != self.count:
-                raise _corrupt("unassigned shards without the column stored_size")
+            if assigned != self.count or (table.codec is not None and bool((table.codec != 0).any())):
+                raise _corrupt("unassigned or encoded shards without the column stored_size")
             self.set("stored", table.decoded)
         else:
             table.decoded[assigned:] = table.stored_size[assigned:]
@@ -318,7 +322,10 @@ class _Derivation:
         counts = table.decoded // block + (table.decoded % block != 0)
         available = len(table.block_digest) // DIGEST_BYTES
         # in floating point first: the exact sum of hostile counts overflows
-        if counts.sum(dtype=np.float64) > available + 1 or len(table.block_digest) % DIGEST_BYTES:
+        expected = counts.sum(dtype=np.float64)
+        if expected > 0 and not table.block_digest:
+            raise Corrupt("digest.missing", "shards: the column 'block_digest' is missing, or it is empty")
+        if expected > available + 1 or len(table.block_digest) % DIGEST_BYTES:
             raise _corrupt(f"{len(table.block_digest)} bytes of block digests are not 32 for each block")
         self.set("block_start", starts_of(counts))
         if int(table.block_start[-1]) != available:
@@ -342,18 +349,22 @@ class _Derivation:
             raise _corrupt(f"the column block_stored_size does not have the {total} numbers of the encoded blocks")
         if table.decoded_digest is not None and len(table.decoded_digest) != DIGEST_BYTES * total:
             raise _corrupt("the column decoded_digest does not have 32 bytes for each encoded block")
-        limit = np.repeat(table.stored, counts)
-        if bool((sizes < 1).any() or (sizes > limit).any()):
-            raise _corrupt("an encoded block that is empty or larger than its shard")
-        # Running sums within each shard. Sums over the table may wrap around, differences undo it: each step adds at
-        # most 2^63-1 to at most 2^63-1, which shows as a negative number if it is too much.
-        with np.errstate(over="ignore"):
-            running = np.zeros(total + 1, dtype=np.int64)
-            np.cumsum(sizes, out=running[1:])
-            ends = running[1:] - np.repeat(running[table.coded_start[:-1]], counts)
-            sums = running[table.coded_start[1:]] - running[table.coded_start[:-1]]
-        if bool((ends < 0).any() or (ends > limit).any() or (sums[coded] != table.stored[coded]).any()):
+        if bool((sizes < 1).any() or (sizes > self.largest(coded, counts[coded])).any()):
+            raise _corrupt("an encoded block that is empty, or larger than any codec makes it")
+        # a block has little more than 2^30 bytes, and there are as many as block digests: the sum stays below 2^63
+        sums = np.diff(starts_of(sizes)[table.coded_start])
+        if bool((sums[coded] != table.stored[coded]).any()):
             raise _corrupt("the encoded blocks of a shard do not add up to its stored_size")
+
+    def largest(self, coded: Numbers, counts: Int64s) -> Int64s:
+        """The most stored bytes of each block of the encoded shards."""
+        table = self.table
+        block = np.array([row.block for row in table.objects], dtype=np.int64)[table.object[coded]]
+        decoded = np.repeat(block, counts)
+        some = counts > 0
+        last = np.cumsum(counts)[some] - 1
+        decoded[last] = (table.decoded[coded] - (counts - 1) * block)[some]
+        return decoded + -(-decoded // BLOCK_GROWTH_PART) + BLOCK_GROWTH
 
     def entries(self) -> None:
         table, sizes = self.table, self.table.entry_size
@@ -375,6 +386,10 @@ class _Derivation:
             first_bytes = np.frombuffer(table.entry, dtype=np.uint8)[table.entry_start[:-1][np.asarray(sizes) > 0]]
             if bool(((first_bytes & 0xC0) == 0x80).any()):
                 raise _corrupt("an entry name is not valid UTF-8: it begins inside a character")
+        if RESERVED_NAME in table.entry:
+            ends = table.entry_start.tolist()
+            if any(table.entry[start:stop] == RESERVED_NAME for start, stop in pairwise(ends)):
+                raise _corrupt(f"an entry has the name {RESERVED_NAME.decode()}")
 
 
 def _corrupt(message: str) -> Corrupt:

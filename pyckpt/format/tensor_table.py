@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from math import prod
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,10 @@ from pyckpt.format.geometry import Ints
 from pyckpt.format.show import show
 from pyckpt.limits import MAX_DIMS, MAX_INT, MAX_NAME_BYTES
 
-__all__ = ["TensorTable", "bits_of", "ragged_product"]
+__all__ = ["RESERVED_NAME", "TensorTable", "bits_of", "ragged_product"]
+
+RESERVED_NAME: Final = b"__metadata__"
+"""No tensor and no entry is called so: safetensors keeps this name for the header's own map."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,7 +42,7 @@ class TensorTable:
     shape_start: Int64s = field(init=False)
     name_start: Int64s = field(init=False)
     elements: Int64s = field(init=False)
-    """Elements of each tensor; times its bits at most 2^63-1."""
+    """Elements of each tensor; its sizes other than 0, and its bits, multiply to at most 2^63-1."""
 
     def __post_init__(self) -> None:
         self._check_dtypes()
@@ -153,19 +157,24 @@ class TensorTable:
                 raise _corrupt("a name is not valid UTF-8: it begins inside a character")
         starts = self.name_start.tolist()
         names = self.names
-        if len({names[start:stop] for start, stop in pairwise(starts)}) != count:
+        distinct = {names[start:stop] for start, stop in pairwise(starts)}
+        if len(distinct) != count:
             raise _corrupt("two tensors have the same name")
+        if RESERVED_NAME in distinct:
+            raise _corrupt(f"a tensor has the name {RESERVED_NAME.decode()}")
 
     def _count_elements(self) -> Int64s:
-        elements = ragged_product(self.shape, self.ndim, self.shape_start)
+        # sizes of 0 are left out of the bound, or its value would hang on the order in which sizes are multiplied
+        sizes = np.maximum(self.shape, 1)
+        product = ragged_product(sizes, self.ndim, self.shape_start)
         bits = self.element_bits()
-        doubtful = _may_overflow(self.shape, self.ndim, self.shape_start)
-        doubtful |= elements > MAX_INT // np.maximum(bits, 1)
+        doubtful = _may_overflow(sizes, self.ndim, self.shape_start)
+        doubtful |= product > MAX_INT // np.maximum(bits, 1)
         for index in np.flatnonzero(doubtful).tolist():
-            exact = prod(self.shape_of(index))
-            if exact * self.bits_of(index) > MAX_INT:
-                raise _corrupt(f"tensor {index} of shape {list(self.shape_of(index))} has more than 2^63-1 bits")
-            elements[index] = exact
+            shape = self.shape_of(index)
+            if prod(size or 1 for size in shape) * self.bits_of(index) > MAX_INT:
+                raise _corrupt(f"the sizes of tensor {index}, shape {list(shape)}, amount to more than 2^63-1 bits")
+        elements = ragged_product(self.shape, self.ndim, self.shape_start)
         if bool(((elements & 7) * bits % 8 != 0).any()):
             raise _corrupt("a tensor does not end at the end of a byte")
         return elements
@@ -200,15 +209,15 @@ def ragged_product(numbers: Numbers, sizes: Numbers, starts: Int64s) -> Int64s:
 
 
 def _may_overflow(numbers: Numbers, sizes: Numbers, starts: Int64s) -> npt.NDArray[np.bool_]:
-    """Which of the parts have a product near or beyond 2^63; not those with a zero, whose product is 0 in any case."""
+    """Which of the parts, of numbers of at least 1, have a product near or beyond 2^63."""
     result = np.zeros(len(sizes), dtype=np.bool_)
     rows = np.flatnonzero(sizes)
     if rows.size:
         at = starts[:-1][rows]
         with np.errstate(over="ignore"):
-            estimate = np.multiply.reduceat(np.maximum(numbers, 1).astype(np.float64), at)
+            estimate = np.multiply.reduceat(numbers.astype(np.float64), at)
         # 2^62 is far enough below 2^63 for a product that is rounded at each of at most 64 steps
-        result[rows] = (estimate > 2.0**62) & (np.minimum.reduceat(numbers, at) != 0)
+        result[rows] = estimate > 2.0**62
     return result
 
 

@@ -9,11 +9,11 @@ from itertools import pairwise
 from typing import Any, Final
 
 from pyckpt.errors import Corrupt
-from pyckpt.format.msgpack_strict import MAX_VALUES, unpack, unpack_scanned
+from pyckpt.format.msgpack_strict import unpack, unpack_scanned
 from pyckpt.format.show import show
 from pyckpt.format.tree import DTypeName, Flattened, Indexed, Node, TensorRef, Timestamp
 from pyckpt.format.tree_encode import EXT, MAX_NODE_INT, MIN_NODE_INT, NO_ZONE
-from pyckpt.limits import MAX_BIGINT_BYTES, MAX_TENSORS, MAX_TREE_DEPTH
+from pyckpt.limits import MAX_BIGINT_BYTES, MAX_TENSORS, MAX_TREE_DEPTH, MAX_VALUES
 
 __all__ = ["NESTED", "check_tree", "decode_tree", "tree_hook"]
 

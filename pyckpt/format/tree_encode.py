@@ -11,10 +11,10 @@ import msgpack
 import numpy as np
 
 from pyckpt.errors import Finding, LimitExceeded, UnsupportedState
-from pyckpt.format.msgpack_strict import MAX_VALUES, pack
+from pyckpt.format.msgpack_strict import pack
 from pyckpt.format.show import show
 from pyckpt.format.tree import DTypeName, Flattened, Indexed, Node, Path, TensorRef, Timestamp, path_text
-from pyckpt.limits import MAX_BIGINT_BYTES, MAX_TENSORS, MAX_TREE_DEPTH
+from pyckpt.limits import MAX_BIGINT_BYTES, MAX_TENSORS, MAX_TREE_DEPTH, MAX_VALUES
 
 __all__ = ["EXT", "MAX_NODE_INT", "MIN_NODE_INT", "NO_ZONE", "encode_tree"]
 

@@ -321,7 +321,6 @@ def test_two_damages_are_both_listed(case):
     assert found == {(code, key) for key in keys for code in ("object.header_digest", "block.digest")}
 
 
-@pytest.mark.xfail(strict=True, reason="an object of encoded and small plain shards is refused by its own writer")
 def test_a_small_tensor_beside_an_encoded_one():
     """Shards below 4 KiB are stored plain, in the same object as the encoded ones."""
     state = {"item": {"large": np.arange(2000.0), "small": np.arange(3.0)}}

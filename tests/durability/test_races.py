@@ -130,7 +130,6 @@ class Hooked:
         self._store.put_new(key, data)
 
 
-@pytest.mark.xfail(strict=True, reason="the clean-up of a save stops at any root, also at somebody else's")
 def test_a_loser_takes_back_its_data(opened):
     """The winner commits while the loser is about to: what the loser wrote would stay until the next collection."""
     store = opened()
@@ -143,7 +142,6 @@ def test_a_loser_takes_back_its_data(opened):
     assert not gone, gone
 
 
-@pytest.mark.xfail(strict=True, reason="the clean-up of a failed save removes assets that another save has reused")
 def test_a_failed_save_does_not_take_the_assets_of_another(opened):
     """Both have an asset of the same bytes; the first stores it, the second finds it there, and then the first fails."""
     store = opened()

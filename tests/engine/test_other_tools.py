@@ -5,9 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 

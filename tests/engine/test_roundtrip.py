@@ -194,6 +194,12 @@ def test_lazy_reads_touch_only_the_blocks_they_need(tmp_path, monkeypatch):
             size = reader.size
             close = staticmethod(reader.close)
 
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                reader.close()
+
             @staticmethod
             def read_into(offset, views):
                 read.append((key, offset, sum(len(view) for view in views)))
@@ -203,7 +209,8 @@ def test_lazy_reads_touch_only_the_blocks_they_need(tmp_path, monkeypatch):
 
     monkeypatch.setattr(LocalStore, "open_reader", counting)
     opened = pyckpt.open(tmp_path / "step", framework="numpy")["model"]["w"]
-    assert read == []
+    assert all(key.endswith((".json", ".zst")) for key, _, _ in read)
+    read.clear()
     assert np.array_equal(opened[128:130], weight[128:130])
     assert sum(size for _, _, size in read) == 2 * columns * 4
     for index in itertools.chain(
