@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
@@ -30,14 +29,6 @@ from pyckpt.format.shard_table import ObjectRow
 from pyckpt.storage.base import ObjectMissing, ObjectReader, ObjectShort, Store
 
 __all__ = ["open_object", "read_jobs"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Landing:
-    """Where the bytes of one part are read to: their destination, or staging memory."""
-
-    view: memoryview
-    staged: bool
 
 
 def open_object(store: Store, key: str, row: ObjectRow) -> ObjectReader:
@@ -117,20 +108,20 @@ class _Work:
             views: list[memoryview] = []
             at = job.parts[0].offset
             scratch = memoryview(b"")
-            for part, landing in zip(job.parts, landings, strict=True):
+            for part, (view, _) in zip(job.parts, landings, strict=True):
                 gap = part.offset - at
                 if gap > 0:
                     if len(scratch) < gap:
                         scratch = stack.enter_context(staging.buffer(gap))
                     views.append(scratch[:gap])
-                views.append(landing.view)
+                views.append(view)
                 at = part.offset + part.size
             self._fetch(job, views)
-            for part, landing in zip(job.parts, landings, strict=True):
+            for part, (view, is_staged) in zip(job.parts, landings, strict=True):
                 if self._verify:
-                    self._check(part, landing.view)
-                if landing.staged:
-                    self._deliver(part, landing.view, stack)
+                    self._check(part, view)
+                if is_staged:
+                    self._deliver(part, view, stack)
                 self._finish(part)
         with self._lock:
             self.bytes_read += at - job.parts[0].offset
@@ -146,8 +137,8 @@ class _Work:
         except ObjectMissing as error:
             raise Corrupt("object.missing", "the object vanished while it was read", key=error.key) from error
 
-    def _land(self, job: Job, stack: ExitStack) -> list[_Landing]:
-        """Gives each part its destination, or a place in one staging buffer that all parts of the job share."""
+    def _land(self, job: Job, stack: ExitStack) -> list[tuple[memoryview, bool]]:
+        """Gives each part its destination, or (then with True) a place in one staging buffer for the job."""
         direct = [self._destination(part) for part in job.parts]
         room = sum(part.size for part, view in zip(job.parts, direct, strict=True) if view is None)
         buffer = stack.enter_context(staging.buffer(room)) if room else memoryview(b"")
@@ -155,10 +146,10 @@ class _Work:
         at = 0
         for part, view in zip(job.parts, direct, strict=True):
             if view is None:
-                landings.append(_Landing(buffer[at : at + part.size], staged=True))
+                landings.append((buffer[at : at + part.size], True))
                 at += part.size
             else:
-                landings.append(_Landing(view, staged=False))
+                landings.append((view, False))
         return landings
 
     def _destination(self, part: Part) -> memoryview | None:
@@ -166,6 +157,8 @@ class _Work:
         if part.read.direct is None:
             return None
         sink, start, target, size = part.read.direct
+        if not start and not target and part.size == size == self._sinks[sink].nbytes:
+            return self._open(sink)
         first, last = part.read.stored_range(part.first, part.last)
         if first < start or last > start + size:
             return None

@@ -139,7 +139,7 @@ def decode_manifest(raw: bytes, *, item: str, attempt: str, max_values: int = MA
         if record.get(name) != expected:
             raise _corrupt(f"{name} is {show(record.get(name))}, but the key says {expected!r}")
     check_plain(value for name, value in record.items() if name != "tree")
-    dtypes, stated_bits = parse_dtypes(record.get("dtypes"), record.get("dtype_bits"))
+    dtypes, stated_bits = parse_dtypes(record)
     codecs = parse_chains(record.get("codecs"))
     count, columns = read_table(record.get("tensors"), what="tensors", max_count=MAX_TENSORS)
     tensors = TensorTable.from_columns(dtypes, bits_of(dtypes, stated_bits), count, columns)

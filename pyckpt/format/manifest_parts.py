@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from pyckpt.errors import Corrupt, InvalidKey
@@ -51,14 +51,15 @@ def check_plain(values: Iterable[object]) -> None:
                 raise _corrupt("the manifest", "has an extension value outside the tree")
 
 
-def parse_dtypes(names: object, bits: object) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
-    """The members ``dtypes`` and, where present, ``dtype_bits``."""
+def parse_dtypes(record: Mapping[str | int, object]) -> tuple[tuple[str, ...], tuple[int, ...] | None]:
+    """The members ``dtypes`` and, where present, ``dtype_bits`` of a manifest's record."""
+    names, bits = record.get("dtypes"), record.get("dtype_bits")
     if type(names) is not list or len(names) > MAX_DTYPES or not all(type(name) is str for name in names):
         raise _corrupt("dtypes", f"is not an array of at most {MAX_DTYPES} strings")
     for name in names:
         if not _DTYPE.fullmatch(name):
             raise _corrupt("dtypes", f"{show(name)} is not a dtype's name")
-    if bits is None:
+    if "dtype_bits" not in record:
         return tuple(names), None
     if type(bits) is not list or len(bits) != len(names):
         raise _corrupt("dtype_bits", "is not an array as long as dtypes")
@@ -116,6 +117,8 @@ def _object(value: object, number: int, item: str) -> ObjectRow:
     what = f"objects[{number}]"
     if type(value) is not dict:
         raise _corrupt(what, "is not a map")
+    if ("key" in value) == ("store_key" in value):
+        raise _corrupt(what, "has not exactly one of key and store_key")
     key, store_key = value.get("key"), value.get("store_key")
     _check_key(key, store_key, what, item)
     size, data_start, block = value.get("size"), value.get("data_start"), value.get("block")
@@ -138,8 +141,6 @@ def _object(value: object, number: int, item: str) -> ObjectRow:
 
 
 def _check_key(key: object, store_key: object, what: str, item: str) -> None:
-    if (key is None) == (store_key is None):
-        raise _corrupt(what, "has not exactly one of key and store_key")
     try:
         if type(key) is str:
             if parse_object_key(key)[0] != item:

@@ -129,9 +129,11 @@ class GroupCoordinator:
         # The others must have read what became of the conversation before its keys go.
         byes = [f"bye/{rank}" for rank in range(1, self.size) if rank not in self._gone_ranks]
         limit = time.monotonic() + FAREWELL_SECONDS
-        while not self._store.check(byes) and time.monotonic() < limit:
+        while byes and not self._store.check(byes) and time.monotonic() < limit:
             time.sleep(POLL_SECONDS)
-        for key in [*self._spent, *byes, *(f"alive/{rank}" for rank in range(self.size))]:
+        # A rank that was given up may only have been slow: what was announced stays for it.
+        spent = [] if self._gone_ranks else self._spent
+        for key in [*spent, *byes, *(f"alive/{rank}" for rank in range(self.size))]:
             self._store.delete_key(key)
 
     def _leave_lobby(self) -> None:

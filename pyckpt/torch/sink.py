@@ -34,10 +34,11 @@ class TensorSink:
     def close(self) -> None:
         """Moves a staging buffer to the tensor, and tells autograd that the values changed."""
         staging, self._staging = self._staging, None
-        with torch.no_grad():
-            if staging is not None:
-                if self.nbytes:
-                    self.tensor.detach().copy_(staging.view(self.stored).reshape(self.tensor.shape))
-            elif self.nbytes and not self.tensor.is_inference():
-                # Memory that was written past torch has an old version counter, and a stale graph would go unnoticed.
-                torch.autograd.graph.increment_version(self.tensor)
+        if not self.nbytes:
+            return
+        if staging is not None:
+            with torch.no_grad():
+                self.tensor.detach().copy_(staging.view(self.stored).reshape(self.tensor.shape))
+        elif not self.tensor.is_inference():
+            # Memory that was written past torch has an old version counter, and a stale graph would go unnoticed.
+            torch.autograd.graph.increment_version(self.tensor)

@@ -97,6 +97,14 @@ def test_the_window_alone_is_a_reason_to_refuse():
         decode_block((zstd(),), bytes(good), 1000)
 
 
+def test_a_frame_takes_no_memory_for_a_window_beyond_its_content():
+    good = bytearray(hostile_window())
+    good[5] = 17 << 3
+    decoder = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    assert decoder.decompress(bytes(good), allow_extra_data=False, read_across_frames=False) == bytes(1000)
+    assert decoder.memory_size() < 1 << 20
+
+
 def container(*heads, body=b""):
     return b"".join(bytes([mode]) + length.to_bytes(8, "little") for mode, length in heads) + body
 
@@ -163,4 +171,7 @@ def test_unencoded_block_of_another_size():
 def test_unsupported(chain):
     with pytest.raises(Unsupported) as caught:
         check_chain(chain)
+    assert caught.value.code == "codec.unsupported"
+    with pytest.raises(Unsupported) as caught:
+        decode_block(chain, b"x", 1)
     assert caught.value.code == "codec.unsupported"

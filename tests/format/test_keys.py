@@ -77,11 +77,19 @@ def test_asset_names(name):
         "", "/", "a/", "/a", "a//b", ".", "..", "../x", "a/../b", "a/./b", "a/..", "a/b/c/d/e/f/g/h/i", "é" * 128, "a" * 256,
         "/".join(["a" * 200] * 5), "a\\b", "c:x", "a*", "a?", 'a"', "a<", "a>", "a|b", "a\x00", "a\x1fb", "a\x7f", "a\n", "\ud800",
         f"manifest-{ATTEMPT}.msgpack.zst", f"{ATTEMPT}-00000.safetensors", f"{ATTEMPT}-1.safetensors", f"{ATTEMPT}.d/x", f"{ATTEMPT}.d",
+        f".tmp-{ATTEMPT}", f"a/.probe-{ATTEMPT}",
     ],
 )  # fmt: skip
 def test_bad_asset_names(name):
     assert refused(keys.check_asset_name, name)
     assert refused(keys.asset_key, "item", name)
+
+
+def test_an_asset_is_no_directory_of_another():
+    keys.check_asset_names(["a", "a.b", "b/a", "b/c/d", f".tmp-{ATTEMPT}/x", ".tmp-0", f"x.tmp-{ATTEMPT}"])
+    keys.check_asset_names([])
+    for names in (["a", "a/b"], ["a/b/c", "x", "a"], ["a/b/c", "a/b"], ["x", "../x"]):
+        assert refused(keys.check_asset_names, names)
 
 
 def test_key_examples():

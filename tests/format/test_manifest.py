@@ -197,7 +197,7 @@ SCHEMA = [
     change("codecs", to=[[], [{"id": "zstd"}], [{"id": "zstd"}]]),
     change("codecs", to=[[], [{"id": "a"}] * 5]),
     change("codecs", to=[[], [{"id": 1}]]),
-    change("codecs", to=[[], [{"id": "a", "p": []}]]),
+    change("codecs", to=[[], [{"id": ""}]]),
     change("codecs", to=[[], ["zstd"]]),
     change("tensors", to=[]),
     change("tensors", "count", to=8),
@@ -244,7 +244,6 @@ SCHEMA = [
     change("shards", "columns", "block_stored_size", to=b"\x05" + bytes(7)),
     change("shards", "columns", "decoded_digest", to=b"\0" * 32),
     change("shards", "columns", "block_digest", to=b"\0" * 33),
-    change("shards", "columns", "block_digest", to=b""),
     change("shards", "columns", "entry", to=KeyError),
     change("shards", "columns", "entry", to=b"\xff" * 5),
     change("shards", "columns", "entry_size", to=bytes(20)),
@@ -263,6 +262,7 @@ def test_schema(damage):
     [
         (change("shards", "columns", "block_digest", to=KeyError), "digest.missing"),
         (change("objects", 0, "header_digest", to=KeyError), "digest.missing"),
+        (change("objects", 0, "digest", to=KeyError), "digest.missing"),
         (change("tree", to=KeyError), "tree.schema"),
         (change("tree", to=[]), "tree.schema"),
         (change("tree", "tied", to=msgpack.ExtType(1, b"\x07\0\0\0")), "tree.schema"),
@@ -324,7 +324,6 @@ def test_hostile_shapes(at, value, other, second):
 def test_too_many_bits(shape):
     with pytest.raises(Corrupt):
         TensorTable.build([("t", "F32", shape)])
-    assert TensorTable.build([("t", "F32", (*shape[:60], 0))]).elements[0] == 0
 
 
 def test_the_largest_tensor():
@@ -500,7 +499,9 @@ def test_types_below_a_byte_are_cut_where_bytes_end(region):
 def test_uneven_rows_of_types_below_a_byte():
     with pytest.raises(Corrupt, match="byte"):
         make_manifest([("q", "F4", (3, 3))], [])
-    opened(make_manifest([("q", "F4", (4, 3))], [(0, Region.of_box(Box((a, 0), (2, 3))), False) for a in (0, 2)]))
+    opened(make_manifest([("q", "F4", (4, 3))], [(0, Region.flat((4, 3), *run), False) for run in ((0, 6), (6, 12))]))
+    with pytest.raises(Corrupt, match="byte"):
+        make_manifest([("q", "F4", (4, 3))], [(0, Region.of_box(Box((0, 0), (2, 3))), False)])
     with pytest.raises(Corrupt, match="byte"):
         make_manifest([("q", "F4", (4, 3))], [(0, Region.of_box(Box((0, 0), (1, 3))), False)])
     with pytest.raises(Corrupt, match="byte"):
@@ -518,7 +519,7 @@ def test_sums_that_wrap_around_are_seen():
     assert code_of(record) == "manifest.schema"
     sizes = [stored - 3, 1, 1, 1]
     record["shards"]["columns"]["block_stored_size"] = np.array(sizes, dtype="<u8").tobytes()
-    check_manifest(decode(pack(record)))
+    assert code_of(record) == "manifest.schema"
 
 
 def test_a_tree_that_can_not_be_stored():

@@ -339,6 +339,19 @@ def test_assets_cannot_leave_their_item():
         assert places(changed(*ITEM, "assets", value={name: descriptor}))
 
 
+def test_assets_are_files_beside_each_other():
+    def assets(*names):
+        entries = {name: {"key": f"policy_model/{name}", "size": 1, "sha256": SHA} for name in names}
+        return changed(*ITEM, "assets", value=entries)
+
+    decode_root(assets("a", "b/a", "b/c", "a.d"))
+    assert places(assets("a", "x/y", "a/b")) == ["/items/policy_model/assets/a~1b"]
+    assert places(assets("a/b", "a/b/c/d")) == ["/items/policy_model/assets/a~1b~1c~1d"]
+    assert places(assets("x" + "/" * 10**6, "x"))
+    for name in (f".tmp-{ATTEMPT}", f"a/.probe-{ATTEMPT}"):
+        assert places(assets(name)) == [f"/items/policy_model/assets/{name.replace('/', '~1')}/key"]
+
+
 @pytest.mark.parametrize("features", [{"read": ["b", "a"], "write": ["a", "b"]}, {"read": [], "write": ["a", "a"]}, {"read": [1], "write": []}, {"read": "ab", "write": []}, {"read": {}, "write": []}])
 def test_feature_lists_are_sorted_and_distinct(features, monkeypatch):
     monkeypatch.setattr(root_module, "IMPLEMENTED_FEATURES_READ", frozenset("ab"))

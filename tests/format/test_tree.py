@@ -215,6 +215,23 @@ def test_depth_on_decode():
             assert caught.value.code == "tree.schema"
 
 
+@pytest.mark.parametrize("empty", [[], (), {}, frozenset()])
+def test_empty_containers_at_the_deepest_level(empty):
+    for wrap in (lambda n: [n], lambda n: {"k": n}, lambda n: Indexed("r", 1, {0: n})):
+        node = empty
+        for _ in range(63):
+            node = wrap(node)
+        assert same(round_trip(node), node)
+        with pytest.raises(UnsupportedState, match="deeper"):
+            encode_tree(wrap(node))
+        deeper = pack(encode_tree(node))
+        for _ in range(2):
+            deeper = b"\x91" + deeper
+            with pytest.raises(Corrupt) as caught:
+                decode_tree(deeper)
+            assert caught.value.code == "tree.schema"
+
+
 def test_partial_indexed():
     mine = Indexed("rank", 4, {2: "x"})
     data = pack(encode_tree(mine, partial=True))
