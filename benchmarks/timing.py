@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from typing_extensions import Self
+
 __all__ = ["Arms", "drop_caches", "fsync_tree"]
 
 
@@ -97,7 +99,7 @@ class Arms:
 class _Peak:
     """Samples the resident memory while a block runs."""
 
-    def __enter__(self) -> _Peak:
+    def __enter__(self) -> Self:
         self.bytes = _resident()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

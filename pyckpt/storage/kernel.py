@@ -1,4 +1,4 @@
-"""Two Linux calls that Python's os module lacks; elsewhere they report ENOSYS."""
+"""Three Linux calls that Python's os module lacks; elsewhere they report ENOSYS, or know nothing."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import os
 from collections.abc import Callable
 from typing import Final
 
-__all__ = ["rename_noreplace", "start_writeback"]
+__all__ = ["is_in_memory", "rename_noreplace", "start_writeback"]
 
 _AT_FDCWD: Final = -100
 _RENAME_NOREPLACE: Final = 1
 _SYNC_FILE_RANGE_WRITE: Final = 2
+_IN_MEMORY: Final = frozenset({0x01021994, 0x858458F6})
+"""Types that statfs gives for tmpfs and ramfs."""
+_STATFS_BYTES: Final = 512
+"""More than any platform's struct statfs; its first member is the type, a long."""
 
 
 @functools.cache
@@ -47,3 +51,13 @@ def start_writeback(descriptor: int, offset: int, size: int) -> None:
     """Ask the kernel to begin writing dirty pages of a range to the device, without waiting for it to end."""
     function = _libc_function("sync_file_range", ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
     _call(function, descriptor, offset, size, _SYNC_FILE_RANGE_WRITE)
+
+
+def is_in_memory(path: str) -> bool:
+    """Tell whether a path lies on a file system that lives in memory; False where that can't be known."""
+    buffer = ctypes.create_string_buffer(_STATFS_BYTES)
+    try:
+        _call(_libc_function("statfs", ctypes.c_char_p, ctypes.c_void_p), os.fsencode(path), ctypes.addressof(buffer))
+    except OSError:
+        return False
+    return ctypes.c_ulong.from_buffer(buffer).value & 0xFFFFFFFF in _IN_MEMORY

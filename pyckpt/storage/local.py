@@ -15,9 +15,10 @@ from typing import Final, TypeVar
 
 from pyckpt.errors import LimitExceeded, StoreError, UsageError
 from pyckpt.storage.base import AlreadyThere, Bytes, ObjectInfo, ObjectMissing, ObjectShort, is_reserved
+from pyckpt.storage.kernel import is_in_memory
 from pyckpt.storage.local_create import create_new, replace
 from pyckpt.storage.local_paths import LocalPaths, open_file, store_error, sync_directory
-from pyckpt.storage.local_write import AUTO_MODE, MODES, LocalWriter, Mode
+from pyckpt.storage.local_write import MODES, LocalWriter, Mode, auto_mode
 from pyckpt.storage.vectors import MAX_VIEWS, byte_views, rest_of, total_bytes
 
 __all__ = ["LocalReader", "LocalStore"]
@@ -31,7 +32,8 @@ _RACES: Final = 16
 class LocalStore:
     """A directory as a store.
 
-    ``io`` says how large objects are written: ``buffered``, ``writeback``, ``direct`` or ``auto``.
+    ``io`` says how large objects are written: ``buffered``, ``writeback``, ``direct``, or ``auto``, which is direct for
+    large objects on a device and writeback for all else.
     """
 
     parallel_writes = True
@@ -41,7 +43,8 @@ class LocalStore:
         if io != "auto" and io not in MODES:
             raise UsageError("usage.invalid", f"io must be one of {', '.join(('auto', *MODES))}; found {io!r}")
         self._paths = LocalPaths(os.fspath(root))
-        self._mode: Mode = next((mode for mode in MODES if mode == io), AUTO_MODE)
+        self._mode: Mode | None = next((mode for mode in MODES if mode == io), None)
+        self._in_memory: bool | None = None
         self.root = self._paths.root
         self.url = self.root
 
@@ -72,7 +75,16 @@ class LocalStore:
 
     def create_writer(self, key: str, size: int | None) -> LocalWriter:
         """Begin a new object under its final name. AlreadyThere."""
-        return self._create(key, lambda path: LocalWriter(path, key=key, mode=self._mode, size=size))
+        mode = self._mode or auto_mode(size, in_memory=self._lies_in_memory())
+        return self._create(key, lambda path: LocalWriter(path, key=key, mode=mode, size=size))
+
+    def _lies_in_memory(self) -> bool:
+        if self._in_memory is None:
+            path = self.root
+            while not os.path.lexists(path) and path != os.path.dirname(path):
+                path = os.path.dirname(path)
+            self._in_memory = is_in_memory(path)
+        return self._in_memory
 
     def put_new(self, key: str, data: Bytes) -> None:
         """Create a small object if the key is free, durable on return. AlreadyThere."""

@@ -20,17 +20,22 @@ from pyckpt.storage.kernel import start_writeback
 from pyckpt.storage.local_paths import open_file, store_error, sync_directory
 from pyckpt.storage.vectors import MAX_VIEWS, byte_views, rest_of, total_bytes
 
-__all__ = ["AUTO_MODE", "MODES", "LocalWriter", "Mode"]
+__all__ = ["DIRECT_FROM", "MODES", "LocalWriter", "Mode", "auto_mode"]
 
 Mode: TypeAlias = Literal["buffered", "writeback", "direct"]
 MODES: Final[tuple[Mode, ...]] = ("buffered", "writeback", "direct")
-AUTO_MODE: Final[Mode] = "writeback"
-"""What ``io="auto"`` means."""
+DIRECT_FROM: Final = 16 << 20
+"""Bytes from which ``auto`` writes an object directly: below, one more copy costs more than the page cache."""
 _PAGE: Final = 4096
 _DIRECT: Final = getattr(os, "O_DIRECT", 0)
 _UNSUPPORTED: Final = frozenset(
     {errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ESPIPE, errno.ENOTTY, errno.EBADF}
 )
+
+
+def auto_mode(size: int | None, *, in_memory: bool) -> Mode:
+    """What ``io="auto"`` means for an object of ``size`` bytes: measured in decision 0007."""
+    return "direct" if size is not None and size >= DIRECT_FROM and not in_memory else "writeback"
 
 
 class LocalWriter:

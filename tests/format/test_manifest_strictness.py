@@ -250,9 +250,12 @@ def test_block_digests_are_needed_where_there_are_blocks():
 
 
 @pytest.mark.parametrize("name", ["key", "store_key"])
-def test_a_key_of_nil_is_a_key(name):
+def test_nil_is_not_absence(name):
     record = plain(full_manifest())
     record["objects"][0][name] = None
+    assert code_of(record) == "manifest.schema"
+    record = plain(full_manifest())
+    record["dtype_bits"] = None
     assert code_of(record) == "manifest.schema"
 
 
