@@ -32,7 +32,7 @@ class SaveOptions:
     io: Literal["auto", "buffered", "writeback", "direct"] = "auto"
     """How a local store writes; others ignore it."""
     threads: int | None = None
-    """Threads of this rank that digest, encode and write; None: cores over local ranks, 2 to 8."""
+    """Threads of this rank that digest, encode and write; None: twice the cores over local ranks, 2 to 16."""
     max_object_bytes: int = 5_000_000_000
     """A new data object is begun rather than exceed this."""
     replicas: Literal["sample", "full", "trust", "first"] = "sample"
