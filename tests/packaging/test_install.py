@@ -1,0 +1,67 @@
+"""``pip install .`` in a fresh environment without torch: the library imports, saves, loads and inspects."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PROGRAM = """
+import importlib.util, sys
+assert importlib.util.find_spec("torch") is None
+import numpy as np, pyckpt
+url = sys.argv[1]
+pyckpt.save(url, {"model": {"w": np.arange(6.0).reshape(2, 3)}, "x": {"step": 1}})
+loaded = pyckpt.load(url)
+assert loaded["model"]["w"][1, 2] == 5 and loaded["x"] == {"step": 1}
+assert pyckpt.verify(url).ok
+"""
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    """A virtual environment with the library and what it requires, and nothing else."""
+    place = tmp_path_factory.mktemp("install")
+    subprocess.run([sys.executable, "-m", "venv", str(place / "venv")], check=True)
+    wheel = [str(place / "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    # A copy, because building leaves files in the source tree.
+    source = place / "source"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=False)
+    if not (source / "pyproject.toml").exists():
+        pytest.skip("the source tree is not a git checkout")
+    done = subprocess.run([*wheel, "-c", str(ROOT / "constraints.txt"), str(source)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return place / "venv/bin"
+
+
+def run(environment, *command):
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    return subprocess.run(
+        [str(environment / command[0]), *command[1:]], capture_output=True, text=True, check=False, env=env, cwd="/"
+    )
+
+
+def test_library_without_torch(environment, tmp_path):
+    done = run(environment, "python", "-c", PROGRAM, str(tmp_path / "run" / "step_1"))
+    assert done.returncode == 0, done.stderr
+    shown = run(environment, "pyckpt", "inspect", str(tmp_path / "run" / "step_1"))
+    assert shown.returncode == 0, shown.stderr
+    assert "step_1" in shown.stdout
+    assert run(environment, "pyckpt", "verify", str(tmp_path / "run" / "step_1")).returncode == 0
+
+
+def test_commands_start_at_once(environment, tmp_path):
+    """Processor time, which other tests on the machine hardly change; the best of three."""
+    run(environment, "python", "-c", PROGRAM, str(tmp_path / "run" / "step_1"))
+    used = []
+    for _ in range(3):
+        before = os.times()
+        assert run(environment, "pyckpt", "inspect", str(tmp_path / "run" / "step_1")).returncode == 0
+        after = os.times()
+        used.append(after.children_user + after.children_system - before.children_user - before.children_system)
+    assert min(used) < 1.0, "meant to take 0.5 s at most on a machine of its own"
