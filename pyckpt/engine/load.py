@@ -157,16 +157,24 @@ def _pack_findings(bound: Mapping[str, BoundItem]) -> bytes:
 
 def _differences(contributions: Sequence[bytes]) -> bytes:
     """What differs on any rank, and what no rank that loads the item has a place for; each thing once."""
-    differing: dict[tuple[str, ...], None] = {}
+    differing: dict[tuple[str, ...], list[int]] = {}
     left: dict[str, dict[str, list[str]]] = {}
-    for data in contributions:
+    for rank, data in enumerate(contributions):
         for item, (findings, unexpected) in msgpack.unpackb(data).items():
-            differing.update(dict.fromkeys((item, *row) for row in findings))
+            for row in findings:
+                differing.setdefault((item, *row), []).append(rank)
             own = {row[1]: row for row in unexpected}
             left[item] = {key: row for key, row in left.get(item, own).items() if key in own}
     surplus = [[item, *row] for item, rows in left.items() for row in rows.values()]
-    packed: bytes = msgpack.packb([list(differing), surplus])
+    rows = [[*row[:-1], row[-1] + _on(ranks, len(contributions))] for row, ranks in differing.items()]
+    packed: bytes = msgpack.packb([rows, surplus])
     return packed
+
+
+def _on(ranks: Sequence[int], size: int) -> str:
+    if len(ranks) == size:
+        return ""
+    return f" (rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))})"
 
 
 def _unpack_findings(data: bytes) -> tuple[_Found, _Found]:

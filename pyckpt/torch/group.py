@@ -71,6 +71,9 @@ class GroupCoordinator:
         self._round = 0
         self._spent: list[str] = []
         self._gone_ranks: set[int] = set()
+        # Before anything can go wrong: a rank that never gave a sign counts as late, not as dead.
+        with suppress(*_GONE):
+            self._store.set(f"alive/{rank}", "0")
         self._stop = threading.Event()
         self._beat = threading.Thread(target=self._give_signs, name="pyckpt-alive", daemon=True)
         self._beat.start()
