@@ -30,6 +30,9 @@ from pyckpt.storage.base import ObjectMissing, ObjectReader, ObjectShort, Store
 
 __all__ = ["open_object", "read_jobs"]
 
+SMALL_PART = 64 << 10
+"""Bytes below which reading and checking a part costs less than handing the interpreter from thread to thread."""
+
 
 def open_object(store: Store, key: str, row: ObjectRow) -> ObjectReader:
     """Opens a data object. Raises Corrupt ``object.missing``, ``external.missing`` or ``object.size``."""
@@ -66,9 +69,16 @@ def read_jobs(
             stack.callback(reader.close)
             readers[number] = reader
         work = _Work(manifest, keys, readers, jobs, sinks, verify=verify, progress=progress)
-        with ThreadPoolExecutor(threads, thread_name_prefix="pyckpt-read") as pool:
+        with ThreadPoolExecutor(_useful_threads(store, jobs, threads), thread_name_prefix="pyckpt-read") as pool:
             run_all(pool, [partial(work.run, job) for job in jobs])
         return work.bytes_read
+
+
+def _useful_threads(store: Store, jobs: Sequence[Job], threads: int) -> int:
+    """Many small parts are all interpreter, which threads only take from each other; unless they wait for a network."""
+    parts = sum(len(job.parts) for job in jobs)
+    size = sum(part.size for job in jobs for part in job.parts)
+    return 1 if store.parallel_writes and size < parts * SMALL_PART else threads
 
 
 class _Work:

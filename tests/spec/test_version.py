@@ -22,4 +22,4 @@ def test_chapters_name_no_other_version():
 
 
 def test_changelog_begins_with_it():
-    assert re.search(r"^## (\S+)", (SPEC / "CHANGELOG.md").read_text(), re.M).group(1) == VERSION
+    assert re.search(r"^## (\S+)", (SPEC / "CHANGELOG.md").read_text(), re.MULTILINE).group(1) == VERSION
