@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from pyckpt.engine.checkpoint import Checkpoint
@@ -11,6 +12,7 @@ from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
 from pyckpt.engine.delete import delete as delete_checkpoint
 from pyckpt.engine.diff import DiffReport
 from pyckpt.engine.diff import diff as diff_checkpoints
+from pyckpt.engine.leaves import ItemState
 from pyckpt.engine.listing import list_checkpoints, newest
 from pyckpt.engine.load import Loaded
 from pyckpt.engine.load import load as load_checkpoint
@@ -54,13 +56,17 @@ def save(
         f"save {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
     )
     try:
-        described = {**framework.parallel(state), **(metadata or {})}
-        request = Request(
-            lambda: framework.collect(state, coordinator, options),
-            described,
-            _read_assets(assets) if coordinator.rank == 0 else {},
-            PROGRAM,
-        )
+        described: dict[str, object] = {}
+        files: dict[str, dict[str, bytes]] = {}
+
+        def collect() -> Sequence[ItemState]:
+            # Whatever fails in here, all ranks hear of it.
+            described.update({**framework.parallel(state), **(metadata or {})})
+            if coordinator.rank == 0:
+                files.update(_read_assets(assets))
+            return framework.collect(state, coordinator, options)
+
+        request = Request(collect, described, files, PROGRAM)
         with no_cycle_collection():
             return save_checkpoint(store, name, request, options=options, coordinator=coordinator)
     finally:
@@ -81,7 +87,8 @@ def load(
     Every rank passes its own objects, in whatever layout they have now. Nothing is changed unless everything fits; the
     error lists all mismatches. Gives item name -> the filled object or the fresh value.
     """
-    return dict(_load(url, into, items, device, options, layout).values)
+    loaded = load_report(url, into=into, items=items, device=device, options=options, layout=layout)
+    return dict(loaded.values)
 
 
 def load_report(
@@ -94,19 +101,11 @@ def load_report(
     layout: Mapping[str, Any] | None = None,
 ) -> Loaded:
     """Like ``load``, and gives the report and the root as well."""
-    return _load(url, into, items, device, options, layout)
-
-
-def _load(
-    url: Url,
-    into: Mapping[str, object] | None,
-    items: Sequence[str] | None,
-    device: object,
-    options: LoadOptions | None,
-    layout: Mapping[str, Any] | None,
-) -> Loaded:
     options = options or LoadOptions()
     if into is not None and items is not None:
+        strangers = sorted(set(items) - set(into))
+        if strangers:
+            raise UsageError("usage.invalid", f"items that into has no target for: {', '.join(strangers)}")
         into = {item: into[item] for item in items}
     store, name = _locate(url)
     framework = framework_for(options.framework, device=device)
@@ -114,7 +113,7 @@ def _load(
         f"load {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
     )
     try:
-        binders = None if into is None else framework.binders(into, coordinator, options, layout or {})
+        binders = None if into is None else partial(framework.binders, into, coordinator, options, layout or {})
         with no_cycle_collection():
             return load_checkpoint(
                 store, name, binders, framework.fresh(device), items=items, options=options, coordinator=coordinator

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,7 +37,7 @@ class Loaded:
 def load(
     store: Store,
     name: str,
-    binders: Mapping[str, Binder] | None,
+    binders: Callable[[], Mapping[str, Binder]] | None,
     fresh: Binder,
     *,
     items: Sequence[str] | None,
@@ -50,8 +50,18 @@ def load(
     on all. Raises NotFound, Corrupt, Unsupported, StateMismatch (``findings`` has them all), RankError, StoreError.
     """
     begin = time.perf_counter()
-    root, opened = _open(store, name, binders, items, options.expect, coordinator)
-    wanted = binders if binders is not None else dict.fromkeys(opened, fresh)
+    chosen: dict[str, Binder] = {}
+
+    def choose() -> bytes:
+        if binders is not None:
+            chosen.update(binders())
+        return b""
+
+    wanted_items = None if items is None else list(items)
+    root, opened = _open(
+        store, name, choose, lambda: list(chosen) if binders else wanted_items, options.expect, coordinator
+    )
+    wanted = chosen if binders is not None else dict.fromkeys(opened, fresh)
     bound: dict[str, BoundItem] = {}
 
     def bind() -> bytes:
@@ -108,8 +118,8 @@ def _planned(item: OpenItem, bound: BoundItem) -> int:
 def _open(
     store: Store,
     name: str,
-    binders: Mapping[str, Binder] | None,
-    items: Sequence[str] | None,
+    choose: Callable[[], bytes],
+    items: Callable[[], list[str] | None],
     expect: str | None,
     coordinator: Coordinator,
 ) -> tuple[Root, dict[str, OpenItem]]:
@@ -118,20 +128,18 @@ def _open(
     def read(_: Sequence[bytes]) -> bytes:
         data = root_bytes(store, name)
         root = checked_root(data, name, expect)
-        names = _wanted(root, name, binders, items)
+        names = _wanted(root, name, items())
         records = {item: manifest_bytes(store, name, item, root.items[item]) for item in names}
         packed: bytes = msgpack.packb([data, records])
         return packed
 
-    data, records = msgpack.unpackb(round_trip(coordinator, "open", lambda: b"", read))
+    data, records = msgpack.unpackb(round_trip(coordinator, "open", choose, read))
     root = checked_root(data, name, expect)
     return root, {item: decode_item(name, item, root, stored) for item, stored in records.items()}
 
 
-def _wanted(
-    root: Root, name: str, binders: Mapping[str, Binder] | None, items: Sequence[str] | None
-) -> list[str]:
-    wanted = list(binders) if binders is not None else list(items if items is not None else root.items)
+def _wanted(root: Root, name: str, items: list[str] | None) -> list[str]:
+    wanted = list(root.items) if items is None else items
     missing = [item for item in wanted if item not in root.items]
     if missing:
         raise NotFound(

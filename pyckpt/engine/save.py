@@ -54,9 +54,9 @@ class Request:
     collect: Callable[[], Sequence[ItemState]]
     """Gives this rank's items; called once, its errors are told to all ranks."""
     metadata: Mapping[str, object]
-    """The coordinator's counts."""
+    """The coordinator's counts; ``collect`` may still fill it."""
     assets: Assets
-    """The coordinator's count."""
+    """The coordinator's count; ``collect`` may still fill it."""
     program: Program
 
 
