@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import hashlib
 
+import msgpack
+import numpy as np
+import pytest
+
+from pyckpt.errors import PyckptError
 from pyckpt.format.codecs import zstd
 from pyckpt.format.dtypes import DTYPES
 from pyckpt.format.geometry import Box, Region
-from pyckpt.format.manifest import Manifest
+from pyckpt.format.manifest import Manifest, decode_manifest, encode_manifest
+from pyckpt.format.manifest_check import check_manifest
+from pyckpt.format.msgpack_strict import pack
 from pyckpt.format.shard_rows import ShardRow, build_shards
 from pyckpt.format.shard_table import ObjectRow
 from pyckpt.format.tensor_table import TensorTable
@@ -92,3 +99,31 @@ def full_manifest():
             3: (1, None, float("nan"), 2**70, b"x", {"tensor": 3}),
         },
     )
+
+
+def decode(raw):
+    return decode_manifest(raw, item=ITEM, attempt=ATTEMPT)
+
+
+def opened(manifest):
+    back = decode(encode_manifest(manifest))
+    check_manifest(back)
+    return back
+
+
+def plain(manifest):
+    """The record as MessagePack maps, to be damaged and packed again."""
+    return msgpack.unpackb(
+        encode_manifest(manifest), strict_map_key=False, ext_hook=lambda kind, data: msgpack.ExtType(kind, data)
+    )
+
+
+def code_of(record):
+    with pytest.raises(PyckptError) as caught:
+        check_manifest(decode(pack(record)))
+    return caught.value.code
+
+
+def column(record, table, name, kind):
+    data = record[table]["columns"].get(name)
+    return None if data is None else np.frombuffer(data, dtype=kind).copy()
