@@ -49,6 +49,8 @@ def round_trip(
         own = error
         payload = _BAD + _pack(error)
     outcome: bytes | None = None
+    # From the moment that a good contribution may have been sent, rank 0 may act on it, whatever happens to this rank.
+    fate.known = own is not None or coordinator.rank == 0
     try:
         gathered = coordinator.gather(what, payload)
         if gathered is not None:
@@ -62,7 +64,6 @@ def round_trip(
         raise
     if own is not None and coordinator.rank != 0:
         raise own
-    fate.known = coordinator.rank == 0
     answer = coordinator.announce(what, outcome)
     fate.known = True
     if own is not None:

@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import Any
 
 __all__ = ["PatientStore"]
@@ -59,7 +60,7 @@ class PatientStore:
         self._calls.put((future, function, args))
         try:
             return future.result(self._limit)
-        except TimeoutError:
+        except (TimeoutError, FutureTimeoutError):
             if future.done():
                 raise
             self._stuck = True
