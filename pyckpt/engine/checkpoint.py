@@ -64,8 +64,8 @@ class Checkpoint(Mapping[str, "LazyMap"]):
 
     @property
     def items_by_kind(self) -> dict[str, str]:
-        """Item name -> kind."""
-        return {name: entry.kind for name, entry in self._opened.root.items.items()}
+        """Item name -> kind; ``other`` for a kind of a later version."""
+        return {name: entry.known_kind for name, entry in self._opened.root.items.items()}
 
     def __getitem__(self, name: str) -> LazyMap:
         """One item. Raises NotFound ``item.missing``, Corrupt ``manifest.*``."""

@@ -6,7 +6,7 @@ tensor, only memory that gives or takes the bytes of a region.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -158,8 +158,3 @@ class Binder(Protocol):
 
     def bind(self, item: ItemView) -> BoundItem:
         """Says what is wanted of the item, and what differs."""
-
-
-Binders = Mapping[str, Binder]
-"""Item name -> binder."""
-Items = Sequence[ItemState]
