@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parents[1]
+
+# A machine that others use too is no reason for a red test, and a run that has to decide something is repeatable.
+settings.register_profile("anywhere", deadline=None)
+settings.register_profile("decisive", deadline=None, derandomize=True)
+settings.load_profile("decisive" if os.environ.get("CI") else "anywhere")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
