@@ -1,4 +1,4 @@
-"""``python -m benchmarks small|big|load``: the figures that the README and the notes quote."""
+"""``python -m benchmarks small|big|load|metadata``: the figures that the README and the notes quote."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint import FileSystemReader, FileSystemWriter
 
 import pyckpt
+from benchmarks.metadata import metadata
 from benchmarks.state import llama_state, nbytes, small_state
 from benchmarks.timing import Arms, drop_caches, fsync_tree, wipe, write_json
 
@@ -133,7 +134,7 @@ def _check(state: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> N
             raise SystemExit(f"{name} was not loaded as it was saved")
 
 
-SUITES = {"small": small, "big": big, "load": load}
+SUITES = {"small": small, "big": big, "load": load, "metadata": metadata}
 
 
 def main() -> None:
