@@ -130,7 +130,7 @@ def outcome(case, *, in_place=False, item=None):
         else:
             binders = {item: BytesBinder() for item in case.saved}
             done = load(
-                case.store, NAME, binders, BytesBinder(), items=None, options=OPTIONS, coordinator=Single()
+                case.store, NAME, lambda: binders, BytesBinder(), items=None, options=OPTIONS, coordinator=Single()
             )
             assert dict(done.values) == case.saved
     except PyckptError as error:
