@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
-from pyckpt.errors import InvalidKey
+from pyckpt.errors import InvalidKey, LimitExceeded
 
 __all__ = [
     "AlreadyThere",
@@ -25,6 +25,7 @@ __all__ = [
     "check_key",
     "check_prefix",
     "is_reserved",
+    "read_whole",
 ]
 
 Bytes: TypeAlias = bytes | bytearray | memoryview
@@ -175,6 +176,15 @@ class Store(Protocol):
 
     def now(self) -> float:
         """Give the store's own clock, which ``ObjectInfo.modified`` is told by, in seconds since 1970."""
+
+
+def read_whole(reader: ObjectReader, key: str, limit: int) -> bytes:
+    """Give all bytes of an open object. LimitExceeded, before memory is taken, if there are more than ``limit``."""
+    if reader.size > limit:
+        raise LimitExceeded("limit.exceeded", f"expected at most {limit} bytes, found {reader.size}", key=key)
+    data = bytearray(reader.size)
+    reader.read_into(0, [memoryview(data)])
+    return bytes(data)
 
 
 _RESERVED = re.compile(r"\.(?:tmp|probe)-[0-9a-f]{16}\Z")

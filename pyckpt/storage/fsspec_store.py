@@ -14,7 +14,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.spec import AbstractFileSystem
 
-from pyckpt.errors import LimitExceeded, StoreError, UsageError
+from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.base import (
     AlreadyThere,
     Bytes,
@@ -24,6 +24,7 @@ from pyckpt.storage.base import (
     check_key,
     check_prefix,
     is_reserved,
+    read_whole,
 )
 from pyckpt.storage.fsspec_files import FsspecReader, FsspecWriter, object_info, translated
 
@@ -73,11 +74,7 @@ class FsspecStore:
     def get(self, key: str, *, limit: int) -> bytes:
         """Give the whole object. ObjectMissing, LimitExceeded."""
         with self.open_reader(key) as reader:
-            if reader.size > limit:
-                raise LimitExceeded("limit.exceeded", f"expected at most {limit} bytes, found {reader.size}", key=key)
-            data = bytearray(reader.size)
-            reader.read_into(0, [memoryview(data)])
-            return bytes(data)
+            return read_whole(reader, key, limit)
 
     def read_into(self, key: str, offset: int, views: Sequence[memoryview]) -> None:
         """Fill all the views from one contiguous range. ObjectMissing, ObjectShort."""

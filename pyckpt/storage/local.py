@@ -13,8 +13,8 @@ from operator import itemgetter
 from types import TracebackType
 from typing import Final, TypeVar
 
-from pyckpt.errors import LimitExceeded, StoreError, UsageError
-from pyckpt.storage.base import AlreadyThere, Bytes, ObjectInfo, ObjectMissing, ObjectShort, is_reserved
+from pyckpt.errors import StoreError, UsageError
+from pyckpt.storage.base import AlreadyThere, Bytes, ObjectInfo, ObjectMissing, ObjectShort, is_reserved, read_whole
 from pyckpt.storage.kernel import is_in_memory
 from pyckpt.storage.local_create import create_new, replace
 from pyckpt.storage.local_paths import LocalPaths, open_file, store_error, sync_directory
@@ -54,11 +54,7 @@ class LocalStore:
     def get(self, key: str, *, limit: int) -> bytes:
         """Give the whole object. ObjectMissing, LimitExceeded."""
         with self.open_reader(key) as reader:
-            if reader.size > limit:
-                raise LimitExceeded("limit.exceeded", f"expected at most {limit} bytes, found {reader.size}", key=key)
-            data = bytearray(reader.size)
-            reader.read_into(0, [memoryview(data)])
-            return bytes(data)
+            return read_whole(reader, key, limit)
 
     def read_into(self, key: str, offset: int, views: Sequence[memoryview]) -> None:
         """Fill all the views from one contiguous range. ObjectMissing, ObjectShort."""
