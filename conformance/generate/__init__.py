@@ -1,0 +1,1 @@
+"""Makes the cases: the same bytes on every machine."""

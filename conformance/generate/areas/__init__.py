@@ -1,0 +1,11 @@
+"""The areas, in the order of the specification."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from ..case import Case
+
+__all__ = ["AREAS"]
+
+AREAS: dict[str, Callable[[], Iterator[Case]]] = {}
