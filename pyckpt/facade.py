@@ -122,13 +122,14 @@ def load_report(
         coordinator.close()
 
 
-def open_(url: Url, *, framework: str = "auto", expect: str | None = None) -> Checkpoint:
+def open_(url: Url, *, framework: str = "auto", expect: str | None = None, verify: bool = True) -> Checkpoint:
     """Opens a checkpoint lazily: ``open(url)["policy_model"]["layers.0.weight"][0:128]`` reads just those rows.
 
-    ``expect`` is the digest that the root must have, if the caller knows it.
+    ``expect`` is the digest that the root must have, if the caller knows it. ``verify=False`` leaves the digests of
+    tensor data unchecked. Files kept with an item: ``open(url).asset("policy_model", "config.json")``.
     """
     store, name = _locate(url)
-    return Checkpoint.open(store, name, framework_for(framework).wrap, expect=expect)
+    return Checkpoint.open(store, name, framework_for(framework).wrap, expect=expect, verify=verify)
 
 
 def verify(url: Url, *, deep: bool = True, progress: Progress | None = None) -> VerifyReport:

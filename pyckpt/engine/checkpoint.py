@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any, TypeAlias
 
+from pyckpt.engine.assets import read_asset
 from pyckpt.engine.leaves import Target, TensorRequest
 from pyckpt.engine.load_plan import plan_jobs, plan_reads
 from pyckpt.engine.memory import MemorySink
@@ -18,7 +20,7 @@ from pyckpt.format.root import Root
 from pyckpt.format.tree import Flattened, Indexed, Node, TensorRef
 from pyckpt.storage.base import Store
 
-__all__ = ["Checkpoint", "LazyMap", "LazyTensor", "Wrap"]
+__all__ = ["Checkpoint", "LazyMap", "LazyTensor", "Reading", "Wrap"]
 
 Wrap: TypeAlias = Callable[[bytearray, str, Ints], Any]
 """Turns the bytes of a region, its dtype and its shape into an array of some framework."""
@@ -30,17 +32,28 @@ Index: TypeAlias = Any
 class Checkpoint(Mapping[str, "LazyMap"]):
     """An opened checkpoint: item name -> its tree."""
 
-    def __init__(self, opened: OpenCheckpoint, wrap: Wrap) -> None:
+    def __init__(self, opened: OpenCheckpoint, wrap: Wrap, *, verify: bool = True) -> None:
         self._opened = opened
-        self._wrap = wrap
+        self._read = Reading(opened.store, wrap, verify)
 
     @classmethod
-    def open(cls, store: Store, name: str, wrap: Wrap, *, expect: str | None = None) -> Checkpoint:
+    def open(
+        cls, store: Store, name: str, wrap: Wrap, *, expect: str | None = None, verify: bool = True
+    ) -> Checkpoint:
         """Reads and checks the root, which has the digest ``expect`` if that is given.
 
-        Raises NotFound, Corrupt ``root.*``, Unsupported.
+        ``verify=False`` leaves the digests of blocks unchecked; roots and manifests are checked in any case. Raises
+        NotFound, Corrupt ``root.*``, Unsupported.
         """
-        return cls(open_root(store, name, expect=expect), wrap)
+        return cls(open_root(store, name, expect=expect), wrap, verify=verify)
+
+    def asset_names(self, item: str) -> tuple[str, ...]:
+        """Names of the files kept with an item. Raises NotFound ``item.missing``."""
+        return tuple(self._opened.entry(item).assets)
+
+    def asset(self, item: str, name: str) -> bytes:
+        """A file kept with an item, verified. Raises NotFound, Corrupt ``asset.*``."""
+        return read_asset(self._opened, item, name)
 
     @property
     def url(self) -> str:
@@ -70,7 +83,7 @@ class Checkpoint(Mapping[str, "LazyMap"]):
     def __getitem__(self, name: str) -> LazyMap:
         """One item. Raises NotFound ``item.missing``, Corrupt ``manifest.*``."""
         item = self._opened.item(name)
-        return LazyMap(self._opened.store, item, item.tree, (), self._wrap)
+        return LazyMap(self._read, item, item.tree, ())
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._opened.root.items)
@@ -82,15 +95,23 @@ class Checkpoint(Mapping[str, "LazyMap"]):
         return f"Checkpoint({self.url!r}, items={sorted(self._opened.root.items)})"
 
 
-class LazyMap(Mapping[Any, Any]):
-    """A map, list or tuple of a tree. Leaves are scalars or LazyTensor."""
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What it takes to read a tensor."""
 
-    def __init__(self, store: Store, item: OpenItem, node: Node, path: tuple[str | int, ...], wrap: Wrap) -> None:
-        self._store = store
+    store: Store
+    wrap: Wrap
+    verify: bool = True
+
+
+class LazyMap(Mapping[Any, Any]):
+    """A map, list or tuple of a tree, by the components of its paths. Leaves are scalars or LazyTensor."""
+
+    def __init__(self, reading: Reading, item: OpenItem, node: Node, path: tuple[str | int, ...]) -> None:
+        self._reading = reading
         self._item = item
         self._node = _children(node)
         self._path = path
-        self._wrap = wrap
 
     def __getitem__(self, key: str | int) -> Any:
         """A child. Raises MissingKey (``tensor.missing``), which is a KeyError too."""
@@ -102,9 +123,9 @@ class LazyMap(Mapping[Any, Any]):
 
     def _value(self, node: Node, path: tuple[str | int, ...]) -> Any:
         if isinstance(node, TensorRef):
-            return LazyTensor(self._store, self._item, node.index, self._wrap)
+            return LazyTensor(self._reading, self._item, node.index)
         if isinstance(node, (Mapping, list, tuple, Indexed, Flattened)):
-            return LazyMap(self._store, self._item, node, path, self._wrap)
+            return LazyMap(self._reading, self._item, node, path)
         return node
 
     def __iter__(self) -> Iterator[str | int]:
@@ -135,19 +156,18 @@ def _children(node: Node) -> Mapping[Any, Any]:
     if isinstance(node, Indexed):
         return node.values
     if isinstance(node, Flattened):
-        return {**node.inner, "attributes": node.attributes}
+        return {"inner": node.inner, "attributes": node.attributes}
     return {}
 
 
 class LazyTensor:
     """A tensor in a checkpoint; indexing reads just the blocks that the wanted elements lie in."""
 
-    def __init__(self, store: Store, item: OpenItem, number: int, wrap: Wrap) -> None:
-        self._store = store
+    def __init__(self, reading: Reading, item: OpenItem, number: int) -> None:
+        self._reading = reading
         self._item = item
         self.number = number
         """Number in the item's tensor table."""
-        self._wrap = wrap
 
     @property
     def dtype(self) -> str:
@@ -173,7 +193,7 @@ class LazyTensor:
         """Elements selected by integers, slices of step 1 and Ellipsis, as an array of the framework in use."""
         box, shape = _box(index, self.shape)
         region = Region.of_box(box)
-        return self._wrap(self.read(region), self.dtype, shape)
+        return self._reading.wrap(self.read(region), self.dtype, shape)
 
     def read(self, region: Region) -> bytearray:
         """Bytes of a region in row-major order, verified. Raises Corrupt ``block.*`` or ``object.*``."""
@@ -182,7 +202,11 @@ class LazyTensor:
         reads, sinks = plan_reads(self._item.manifest, [request])
         jobs = plan_jobs(reads, gap_bytes=0)
         if jobs:
-            read_jobs(self._store, self._item.manifest, self._item.object_keys, jobs, sinks, threads=2, verify=True)
+            item = self._item
+            verify = self._reading.verify
+            read_jobs(
+                self._reading.store, item.manifest, item.object_keys, jobs, sinks, threads=2, verify=verify
+            )
         return sink.data
 
     def __repr__(self) -> str:

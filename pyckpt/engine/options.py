@@ -48,6 +48,8 @@ class SaveOptions:
     """Item name -> declared regions of plain tensors (expert parallel, hand-written tensor parallel)."""
     parent: str | None = None
     """Digest of the checkpoint that this run was restored from."""
+    accept_weak_store: bool = False
+    """Save to a store that has no create-if-absent, too: then one process at a time may save a name."""
     progress: Progress | None = None
 
     def __post_init__(self) -> None:

@@ -33,6 +33,8 @@ class SaveReport:
     """Shards whose digests equal those of the newest earlier checkpoint."""
     compared_shards: int = 0
     warnings: tuple[str, ...] = ()
+    weak: bool = False
+    """True if the store has no create-if-absent, and the root was created by a look and a plain write."""
 
 
 @dataclass(frozen=True, slots=True)

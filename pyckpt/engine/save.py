@@ -29,7 +29,7 @@ from pyckpt.engine.slots import Slot, number_leaves
 from pyckpt.engine.table import WriterTable, item_table, pack_table, unpack_table
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.write import write_objects
-from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, UsageError
+from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, StoreError, UsageError
 from pyckpt.format.keys import attempt_marker_key, check_asset_names, check_item_name, join, root_key
 from pyckpt.format.root import decode_root
 from pyckpt.storage.base import Store
@@ -91,7 +91,9 @@ def save(
         data: bytes = msgpack.packb({item.name: b"" if alone else structure_of(own) for item, own in collected})
         return data
 
-    answer = round_trip(coordinator, "begin", collect, lambda structures: _begin(store, name, request, structures))
+    answer = round_trip(
+        coordinator, "begin", collect, lambda structures: _begin(store, name, request, structures, options)
+    )
     begun = _parse_begin(answer, coordinator.rank)
     clock.lap("begin")
     keys: list[str] = []
@@ -144,12 +146,21 @@ class _Clock:
         return time.perf_counter() - self._begin
 
 
-def _begin(store: Store, name: str, request: Request, structures: Sequence[bytes]) -> bytes:
+def _begin(
+    store: Store, name: str, request: Request, structures: Sequence[bytes], options: SaveOptions
+) -> bytes:
     if store.info(root_key(name)) is not None:
         raise exists(store, name)
     for item, files in request.assets.items():
         check_item_name(item)
         check_asset_names(files)
+    if store.conditional_put != "native" and not options.accept_weak_store:
+        raise StoreError(
+            "store.condition",
+            "the store does not honour create-if-absent: two saves of one name could both believe that they won",
+            key=store.url,
+            hint="SaveOptions(accept_weak_store=True) saves anyway, if you make sure that one process saves a name",
+        )
     attempt = secrets.token_hex(8)
     marker = json.dumps({"attempt": attempt, "created": timestamp()}, separators=(",", ":")).encode()
     store.put_new(join(name, attempt_marker_key(attempt)), marker)
@@ -265,6 +276,7 @@ def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets) -> bytes:
         "unchanged_shards": committed.unchanged_shards,
         "compared_shards": committed.compared_shards,
         "warnings": warnings,
+        "weak": commit.store.conditional_put != "native",
     }
     data: bytes = msgpack.packb(fields)
     return data

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Sequence
-from queue import Empty, Queue
 from typing import Any
 
+from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.leaves import BoundItem, ItemState, ItemView, Piece, Target, TensorLeaf, TensorRequest
 from pyckpt.engine.memory import MemorySink, MemorySource
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.report import SaveReport
 from pyckpt.engine.save import Request, save
-from pyckpt.errors import RankError
+from pyckpt.engine.testing import thread_coordinators, together
 from pyckpt.format.dtypes import byte_count, dtype_of
 from pyckpt.format.geometry import Box, Region
 from pyckpt.format.tree import TensorRef, map_leaves
@@ -21,56 +20,6 @@ from pyckpt.storage.base import Store
 
 PROGRAM = ("pyckpt-tests", "0")
 SECONDS = 20.0
-
-
-class _Medium:
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.to_root: Queue[tuple[int, str, bytes]] = Queue()
-        self.to_rank: list[Queue[tuple[str, bytes]]] = [Queue() for _ in range(size)]
-
-
-class ThreadCoordinator:
-    """One writer's side of a conversation through queues."""
-
-    def __init__(self, medium: _Medium, rank: int) -> None:
-        self._medium = medium
-        self.rank = rank
-        self.size = medium.size
-
-    def gather(self, what: str, payload: bytes) -> list[bytes] | None:
-        """Payloads of all ranks, on rank 0."""
-        if self.rank:
-            self._medium.to_root.put((self.rank, what, payload))
-            return None
-        payloads = {0: payload}
-        while len(payloads) < self.size:
-            try:
-                rank, said, other = self._medium.to_root.get(timeout=SECONDS)
-            except Empty:
-                missing = sorted(set(range(self.size)) - set(payloads))
-                raise RankError("rank.timeout", f"no answer in round {what!r}", key=f"rank {missing[0]}") from None
-            if said != what:
-                raise RankError("rank.failed", f"is in round {said!r}, not {what!r}", key=f"rank {rank}")
-            payloads[rank] = other
-        return [payloads[rank] for rank in range(self.size)]
-
-    def announce(self, what: str, payload: bytes | None) -> bytes:
-        """What rank 0 says."""
-        if self.rank == 0:
-            for queue in self._medium.to_rank[1:]:
-                queue.put((what, payload or b""))
-            return payload or b""
-        try:
-            said, answer = self._medium.to_rank[self.rank].get(timeout=SECONDS)
-        except Empty:
-            raise RankError("rank.timeout", f"rank 0 said nothing in round {what!r}", key="rank 0") from None
-        if said != what:
-            raise RankError("rank.failed", f"is in round {said!r}, not {what!r}", key="rank 0")
-        return answer
-
-    def close(self) -> None:
-        """Nothing is kept."""
 
 
 def save_by_threads(
@@ -84,25 +33,13 @@ def save_by_threads(
 ) -> list[SaveReport | BaseException]:
     """Saves what each writer's callable gives; every writer's report or error, by rank."""
     stores = list(store) if isinstance(store, Sequence) else [store] * len(states)
-    medium = _Medium(len(states))
-    outcomes: list[Any] = [None] * len(states)
 
-    def write(rank: int) -> None:
-        coordinator = ThreadCoordinator(medium, rank)
+    def write(coordinator: Coordinator) -> SaveReport:
+        rank = coordinator.rank
         request = Request(states[rank], metadata or {}, (assets or {}) if rank == 0 else {}, PROGRAM)
-        try:
-            outcomes[rank] = save(
-                stores[rank], name, request, options=options or SaveOptions(threads=1), coordinator=coordinator
-            )
-        except BaseException as error:  # noqa: BLE001
-            outcomes[rank] = error
+        return save(stores[rank], name, request, options=options or SaveOptions(threads=1), coordinator=coordinator)
 
-    threads = [threading.Thread(target=write, args=(rank,)) for rank in range(len(states))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return outcomes
+    return together(thread_coordinators(len(states), SECONDS), write)
 
 
 def pattern(nbytes: int, seed: int) -> bytes:
