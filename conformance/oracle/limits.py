@@ -34,7 +34,7 @@ MAX_ASSET_NAME = 900
 
 @dataclass(frozen=True)
 class Limits:
-    """What a reader allows by default; a caller may lower or raise each."""
+    """What a reader allows by default (SCF-LIMIT-001); a caller may lower or raise each."""
 
     max_manifest_raw_bytes: int = 2_147_483_648
     max_manifest_bytes: int = 2_164_260_864

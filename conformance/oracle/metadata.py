@@ -34,7 +34,7 @@ def _value(value: Json) -> Value:
 
 
 def _members(members: JsonObject) -> dict[str, Value]:
-    return {name[1:] if name.startswith("$") else name: _value(value) for name, value in members.items()}
+    return {name.removeprefix("$"): _value(value) for name, value in members.items()}
 
 
 def _is_tag(name: str) -> bool:

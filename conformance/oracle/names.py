@@ -1,4 +1,7 @@
-"""The grammars of chapter 5: names and keys, taken from callers and from untrusted bytes."""
+"""The grammars of chapter 5: names and keys, taken from callers and from untrusted bytes.
+
+Text is compared as it is: nothing is normalised, case-folded or trimmed (SCF-CONV-006).
+"""
 
 from __future__ import annotations
 

@@ -94,11 +94,11 @@ def read_root(data: bytes, checkpoint: str, *, expect: str | None = None, writin
     if len(data) > MAX_ROOT_BYTES:
         raise too_large(checkpoint, len(data))
     major = _MAJOR.match(data)
-    if major and major.group(1) != b"1":
-        raise Rejected("version.unsupported", "the root is of another major version", subject=checkpoint)  # SCF-ROOT-003
+    if major and major.group(1) != b"1":  # SCF-ROOT-003
+        raise Rejected("version.unsupported", "the root is of another major version", subject=checkpoint)
     front = _FRONT.match(data)
-    if front is None:
-        raise Rejected("root.syntax", "the root does not begin as a root does", subject=checkpoint)  # SCF-ROOT-004
+    if front is None:  # SCF-ROOT-004
+        raise Rejected("root.syntax", "the root does not begin as a root does", subject=checkpoint)
     digest = front.group(1).decode()
     if root_digest(data) != digest:  # SCF-ROOT-005
         raise Rejected("root.digest", "the root's bytes do not have the digest that it states", subject=checkpoint)
@@ -134,7 +134,10 @@ def _features_known(members: JsonObject, checkpoint: str, *, writing: bool) -> N
 
 @dataclass(frozen=True)
 class _Schema:
-    """Step 8: members, types and values (SCF-ROOT-009); unknown members are passed over (SCF-CONV-007)."""
+    """Step 8: members, types and values (SCF-ROOT-009).
+
+    Unknown members are passed over, the reserved ones of chapter 14 too (SCF-CONV-007, SCF-ENC-003).
+    """
 
     checkpoint: str
 
@@ -273,9 +276,7 @@ class _Schema:
             kind=kind if kind in KINDS else "other",
             manifest=self.manifest(name, self.object(members, "manifest", place), external),
             raw_size=self.integer(members, "raw_size", place),
-            counts=Counts(
-                *(self.integer(counts, count, f"{place} counts") for count in ("tensors", "shards", "objects", "bytes")),
-            ),
+            counts=Counts(*(self.integer(counts, count, place) for count in ("tensors", "shards", "objects", "bytes"))),
             assets={
                 asset: self.asset(name, asset, self.object(assets, asset, f"{place} assets"), external)
                 for asset in assets
@@ -303,7 +304,7 @@ class _Schema:
         return found.key if found.key is not None else str(found.store_key).partition("/")[2]
 
     def descriptor(self, members: JsonObject, place: str, external: Mapping[str, str]) -> Descriptor:
-        """A descriptor: one of `key` and `store_key`, the latter in a listed checkpoint (SCF-ROOT-016, SCF-ROOT-018)."""
+        """One of `key` and `store_key`, the latter in a listed checkpoint (SCF-ROOT-016, SCF-ROOT-018)."""
         if ("key" in members) == ("store_key" in members):
             raise self.fault(place, "exactly one of key and store_key has to be there")
         key = store_key = None

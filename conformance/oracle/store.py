@@ -48,11 +48,11 @@ class Store(Protocol):
     def size(self, key: str) -> int:
         """Bytes of the object."""
 
-    def list(self, prefix: str) -> list[Listed]:
-        """Every object whose key begins with the prefix."""
-
     def names(self, prefix: str) -> list[str]:
         """The distinct first segments below the prefix, which is empty or ends in "/"."""
+
+    def list(self, prefix: str) -> list[Listed]:
+        """Every object whose key begins with the prefix."""
 
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR}
@@ -84,14 +84,6 @@ class DirectoryStore:
         with self._opened(key) as (_, size):
             return size
 
-    def list(self, prefix: str) -> list[Listed]:
-        """Every object whose key begins with the prefix; links are not followed, and are no objects here."""
-        folder, _, start = prefix.rpartition("/")
-        with _failures(prefix):
-            top = self._inside(folder) if folder else self._root
-            found = _files(top, f"{folder}/" if folder else "")
-            return sorted((one for one in found if one.key.startswith(prefix)), key=lambda one: one.key)
-
     def names(self, prefix: str) -> list[str]:
         """The distinct first segments below the prefix."""
         with _failures(prefix):
@@ -103,8 +95,16 @@ class DirectoryStore:
                     return []
                 raise
 
+    def list(self, prefix: str) -> list[Listed]:
+        """Every object whose key begins with the prefix; links are not followed, and are no objects here."""
+        folder, _, _ = prefix.rpartition("/")
+        with _failures(prefix):
+            top = self._inside(folder) if folder else self._root
+            found = _files(top, f"{folder}/" if folder else "")
+            return sorted((one for one in found if one.key.startswith(prefix)), key=lambda one: one.key)
+
     def _inside(self, key: str) -> str:
-        """The real path of a key; a key or link that leads out of the store is refused (SCF-STORE-010)."""
+        """The real path of a key; a key or link that leads out of the store is refused (SCF-STORE-010, SCF-SEC-010)."""
         if not all(part not in {"", ".", ".."} and "\0" not in part for part in key.split("/")):
             raise Rejected("store.io", "not a key of a store", subject=key)
         path = os.path.realpath(os.path.join(self._root, *key.split("/")))

@@ -229,6 +229,7 @@ def test_processes_count_together_and_die_together(killer, directory):
     killer.kill_at(3)
     assert act(killer, directory, command) == -signal.SIGKILL
     assert sorted(content(directory)) == ["1", "2"]
+    assert killer.count == 3  # the parent did nothing more
     assert len({call.pid for call in killer.calls()}) == 2
 
 

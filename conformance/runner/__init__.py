@@ -1,0 +1,1 @@
+"""Runs cases on an implementation, judges the answers and reports."""
