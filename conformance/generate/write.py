@@ -10,6 +10,7 @@ from typing import Any
 
 from .areas import AREAS
 from .case import Case
+from .index import index
 
 __all__ = ["CASES", "all_cases", "check", "write"]
 
@@ -77,7 +78,7 @@ def _files(area: str, case: Case) -> Iterator[tuple[str, bytes]]:
 
 def expected(pairs: Iterable[tuple[str, Case]]) -> dict[str, bytes]:
     """Path below ``cases/v1`` -> bytes."""
-    return dict(entry for area, case in pairs for entry in _files(area, case))
+    return {"index.json": index(), **dict(entry for area, case in pairs for entry in _files(area, case))}
 
 
 def write(target: Path = CASES) -> int:

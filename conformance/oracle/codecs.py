@@ -74,9 +74,8 @@ def decode(decoding: Decoder, stored: bytes, size: int, subject: str) -> bytes:
         raise Rejected("block.codec", str(error), subject=subject) from error
 
 
-def _stored(stored: bytes, size: int) -> bytes:
-    if len(stored) != size:
-        raise frame.FrameFault(f"{len(stored)} bytes where {size} are needed")
+def _stored(stored: bytes, _: int) -> bytes:
+    """Chain 0: the stored size of a block is its decoded size (section 7.8)."""
     return stored
 
 
@@ -84,8 +83,6 @@ def _planes(item: int) -> Decoder:
     def decode_planes(stored: bytes, size: int) -> bytes:
         """Section 11.4; the lengths are added up before a plane is looked at (SCF-CODEC-008, SCF-CODEC-010)."""
         rows = size // item
-        if len(stored) < _HEADER * item:
-            raise frame.FrameFault("the headers of the planes are cut off")
         headers = [stored[_HEADER * plane : _HEADER * (plane + 1)] for plane in range(item)]
         lengths = [int.from_bytes(header[1:], "little") for header in headers]
         if _HEADER * item + sum(lengths) + size - rows * item != len(stored):

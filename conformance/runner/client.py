@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 from .memory import PeakMemory
@@ -54,7 +55,7 @@ class Client:
         except (OSError, ValueError) as error:
             raise CannotStart(f"{' '.join(command)}: {error}") from error
         self._next_id = 0
-        self._received = b""
+        self._received = bytearray()
         self._said = b""
         self._streams = {
             name: stream.fileno()
@@ -101,15 +102,16 @@ class Client:
         request = {"id": self._next_id, **message}
         self._next_id += 1
         if self._received.strip() or self._unasked():
-            raise self._broken("malformed", f"it wrote without being asked: {_shown(self._received)}")
-        line = json.dumps(request, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
+            raise self._broken("malformed", f"it wrote without being asked: {_shown(bytes(self._received))}")
+        line = json.dumps(request, ensure_ascii=False).encode() + b"\n"
         self._exchange(line, time.monotonic() + timeout, wait_for_line=False)
         return request
 
     def response(self, request: Json, timeout: float) -> Json:
         """The response to a request that was sent. Broken."""
         self._exchange(b"", time.monotonic() + timeout, wait_for_line=True)
-        line, _, self._received = self._received.partition(b"\n")
+        line, _, rest = bytes(self._received).partition(b"\n")
+        self._received = bytearray(rest)
         try:
             message = json.loads(line, parse_constant=_no_constant, object_pairs_hook=_members)
         except (ValueError, RecursionError) as error:
@@ -148,12 +150,14 @@ class Client:
             self.kill()
         return f"it exited with status {status} after the end of its input" if status else ""
 
-    def kill(self) -> None:
-        """Kill it and all processes of its group; harmless if they are gone."""
-        try:
+    def strike(self) -> None:
+        """Kill it and all processes of its group, and do no more: this may come from another thread."""
+        with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
+
+    def kill(self) -> None:
+        """Kill it and all processes of its group, and clear up; harmless if they are gone."""
+        self.strike()
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream is not None and not stream.closed:

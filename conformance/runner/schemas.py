@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it comes without types
 from referencing import Registry, Resource
 
 __all__ = ["PROTOCOL", "findings", "response_findings"]
@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 def findings(schema: str, message: Any) -> list[str]:
-    """What is wrong with a message by a schema: ``request``, ``response#/$defs/read``, ``case``; empty if nothing is."""
+    """What is wrong with a message by a schema (``request``, ``response#/$defs/read``); empty if nothing is."""
     return list(_texts(schema, message))
 
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ..case import Case
+from . import layout, root
 
 __all__ = ["AREAS"]
 
-AREAS: dict[str, Callable[[], Iterator[Case]]] = {}
+AREAS: dict[str, Callable[[], Iterator[Case]]] = {
+    "layout": layout.cases,
+    "root": root.cases,
+}

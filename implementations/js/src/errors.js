@@ -58,6 +58,16 @@ export class ScfError extends Error {
   }
 }
 
+/** Calls `make`; what the engine cannot hold is an error of the registry. */
+export function withinEngine(make, about) {
+  try {
+    return make();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new ScfError('limit.exceeded', `too large for this engine: ${error.message}`, { ...about, cause: error });
+  }
+}
+
 /** Error of a value beyond a reader's limit. */
 export function beyond(limit, found, allowed, about = {}) {
   return new ScfError(

@@ -29,6 +29,7 @@ export class MessagePackReader {
     this.at = 0;
     this.end = bytes.length;
     this.values = 0;
+    this.pending = 0;
     this.maxValues = maxValues;
     this.extension = extension;
   }
@@ -46,9 +47,13 @@ export class MessagePackReader {
     return size === 1 ? this.view.getUint8(at) : size === 2 ? this.view.getUint16(at) : this.view.getUint32(at);
   }
 
-  /** Counts values before they are read, so that no more than the limit are ever made. */
-  count(values) {
-    if (values > this.end - this.at) syntax('it declares more elements than there are bytes');
+  /**
+   * Takes note of values before they are read: each takes a byte, those that are still to come around it too. So
+   * memory for all of them is in proportion to the bytes, whatever is declared.
+   */
+  declare(values) {
+    if (values > this.end - this.at - this.pending) syntax('it declares more elements than there are bytes');
+    this.pending += values;
     this.values += values;
     if (this.values > this.maxValues) {
       throw beyond('max_values', this.values, this.maxValues, { phase: 'manifest' });
@@ -155,17 +160,20 @@ export class MessagePackReader {
 
   ext(size, depth) {
     const code = this.view.getInt8(this.take(1));
-    const outer = this.end;
-    const payloadEnd = this.take(size) + size;
-    this.at = payloadEnd - size;
-    this.end = payloadEnd;
+    const { end, pending } = this;
+    const start = this.take(size);
+    const stop = this.at;
+    this.at = start;
+    this.end = stop;
+    this.pending = 0;
     const value = this.extension(this, code, size, depth);
-    this.at = payloadEnd;
-    this.end = outer;
+    this.at = stop;
+    this.end = end;
+    this.pending = pending;
     return value;
   }
 
-  /** The one array or map that makes up the rest of an extension's payload, `what` names it for an error. */
+  /** The one value that makes up the payload of an extension. */
   payload(depth) {
     const value = this.value(depth);
     if (this.at !== this.end) syntax('it has bytes after the value in an extension');
@@ -183,40 +191,46 @@ export class MessagePackReader {
 
   array(count, depth) {
     this.enter(depth);
-    this.count(count);
-    const elements = [];
-    for (let i = 0; i < count; i += 1) elements.push(this.value(depth + 1));
+    this.declare(count);
+    const elements = sized(count);
+    for (let i = 0; i < count; i += 1) {
+      this.pending -= 1;
+      elements[i] = this.value(depth + 1);
+    }
     return elements;
   }
 
   map(count, depth) {
-    const values = [];
-    const keys = this.entries(count, depth, () => values.push(this.value(depth + 1)));
+    const keys = sized(count);
+    const values = sized(count);
+    this.entries(count, depth, (key, i) => {
+      keys[i] = key;
+      values[i] = this.value(depth + 1);
+    });
     return count ? new MapNode(keys, values) : MapNode.EMPTY;
   }
 
-  /** Reads the entries of a map; `entry(key)` has to read each value. Gives the keys. */
+  /** Reads the entries of a map; `entry(key, position)` has to read each value. */
   entries(count, depth, entry) {
     this.enter(depth);
-    this.count(2 * count);
-    const keys = [];
-    const seen = count > 8 ? new Set() : null;
+    this.declare(2 * count);
+    const few = count <= 8 ? [] : null;
+    const many = few ? null : new Set();
     for (let i = 0; i < count; i += 1) {
+      this.pending -= 1;
       const key = this.key();
-      if (seen ? seen.has(key) : keys.includes(key)) syntax('a map has two equal keys');
-      seen?.add(key);
-      keys.push(key);
-      entry(key);
+      if (few ? few.includes(key) : many.has(key)) syntax('a map has two equal keys');
+      if (few) few.push(key);
+      else many.add(key);
+      this.pending -= 1;
+      entry(key, i);
     }
-    return keys;
   }
 
   key() {
     const byte = this.peek();
     const isText = (byte >= 0xa0 && byte < 0xc0) || (byte >= 0xd9 && byte <= 0xdb);
     const isInteger = (byte >= 0 && byte < 0x80) || byte >= 0xe0 || (byte >= 0xcc && byte <= 0xd3);
-    const isExtension = (byte >= 0xc7 && byte <= 0xc9) || (byte >= 0xd4 && byte <= 0xd8);
-    if (isExtension) this.value(FORMAT.manifestDepth); // an unknown code is an error of its own
     if (!isText && !isInteger) syntax('a map has a key that is neither text nor integer');
     return this.value(FORMAT.manifestDepth);
   }
@@ -229,6 +243,11 @@ export class MessagePackReader {
     this.at += 1;
     return this.uint(byte === 0xde ? 2 : 4);
   }
+}
+
+/** An array for that many elements; a long one grows as they come, as an engine may keep long empty ones badly. */
+function sized(count) {
+  return count <= 1024 ? new Array(count) : [];
 }
 
 function nan(bits) {

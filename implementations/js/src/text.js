@@ -4,12 +4,17 @@ const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
 const DIGITS = '0123456789abcdef';
 
+/** Longest text that every engine can hold. */
+const LONGEST = 2 ** 29 - 25;
+
 /** Text of bytes that are valid UTF-8, byte order marks kept; null for all others. */
 export function decodeUtf8(bytes) {
+  if (bytes.length > LONGEST) throw new RangeError('a text that is too long for this engine');
   try {
     return strict.decode(bytes);
-  } catch {
-    return null;
+  } catch (error) {
+    if (error instanceof TypeError) return null;
+    throw error;
   }
 }
 

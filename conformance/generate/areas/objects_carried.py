@@ -1,0 +1,102 @@
+"""Headers of data objects of another checkpoint: each shard that is used has its entry (SCF-OBJ-008)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from ...oracle.encode import Draft, Object, Shard
+from ..case import Case, checkpoint
+from ..drafts_b import sound, unsound
+from ..origins import OLD, SPARE, borrowed, old_key, origin
+from .objects_header import Change, swapped
+
+__all__ = ["cases"]
+
+
+def cases() -> Iterator[Case]:
+    """All cases of this module."""
+    plain = origin()
+    yield sound(
+        "objects-carried",
+        "Two shards in an object of another checkpoint, which has an entry more than these",
+        ["SCF-OBJ-008", "SCF-DIG-013"],
+        borrowed(plain),
+        more=checkpoint(plain, OLD),
+    )
+    renamed = borrowed(plain, change=lambda shard: replace(shard, name="w") if shard.tensor == 0 else shard)
+    item = renamed.items["model"]
+    tensors = (replace(item.tensors[0], name="renamed"), *item.tensors[1:])
+    yield sound(
+        "objects-carried-renamed",
+        "A tensor that had another name: the manifest gives the name of the old entry",
+        ["SCF-OBJ-008", "SCF-OBJ-011"],
+        renamed.with_item("model", tensors=tensors),
+        more=checkpoint(plain, OLD),
+    )
+    yield sound(
+        "objects-carried-unused-outside",
+        "The object of another checkpoint has an unassigned shard there",
+        ["SCF-OBJ-008", "SCF-MAN-023"],
+        borrowed(_with_unassigned(), ("w",)),
+        more=checkpoint(_with_unassigned(), OLD),
+    )
+    changed: dict[str, tuple[str, Change]] = {
+        "name": ("The entry of w has another name in the old header.", swapped(b'"w":', b'"v":')),
+        "dtype": ("The entry of w is I32 in the old header.", swapped(b'"F32"', b'"I32"')),
+        "shape": ("The entry of w has the shape [3, 2] in the old header.", swapped(b"[2,3]", b"[3,2]")),
+        "no-entry": (
+            "The old header has one unnamed range of bytes where w and b are.",
+            lambda t: t[: t.index(b'"w":')] + b'"x":{"dtype":"U8","shape":[35],"data_offsets":[0,35]}}',
+        ),
+    }
+    for name, (fault, change) in changed.items():
+        source = origin(objects=(Object(header=change),))
+        yield _refused(f"objects-carried-{name}", f"A shard by reference without its entry: {name}", fault, source)
+    yield _refused(
+        "objects-carried-other-range",
+        "A shard by reference whose bytes are part of an entry",
+        "The manifest has w at bytes 4 to 28 of the data, where the old header has it at 0 to 24.",
+        origin(),
+        borrowed(origin(), change=_later),
+    )
+    yield _refused(
+        "objects-carried-own-name",
+        "A tensor that had another name, without the name of the old entry",
+        "The tensor has another name than its old entry, and the manifest gives no entry name.",
+        origin(),
+        borrowed(origin()).with_item("model", tensors=tensors),
+    )
+    yield _refused(
+        "objects-carried-broken-header",
+        "The header of an object by reference is outside the profile",
+        "A space comes before the opening brace of the old header.",
+        origin(objects=(Object(header=lambda t: b" " + t),)),
+    )
+
+
+def _refused(name: str, title: str, fault: str, source: Draft, draft: Draft | None = None) -> Case:
+    made = draft or borrowed(source)
+    also = ("block.digest",) if "range" in name else ()
+    return unsound(
+        name,
+        title,
+        fault,
+        "object.header",
+        ["SCF-OBJ-008", "SCF-DIG-013"],
+        "objects-carried",
+        made,
+        about=(old_key(), "w", "renamed"),
+        also=also,
+        files={**checkpoint(made), **checkpoint(source, OLD)},
+    )
+
+
+def _later(shard: Shard) -> Shard:
+    """Four bytes later, with the bytes that lie there."""
+    return shard
+
+
+def _with_unassigned() -> Draft:
+    copy = Shard(None, name="copy", data=b"12345")
+    return origin(SPARE, shards=(Shard(0), copy))

@@ -1,0 +1,564 @@
+"""The strict parsers of the oracle: JSON, MessagePack, zstd frames, planes, safetensors headers, names."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+
+import msgpack
+import pytest
+import zstandard
+
+from conformance.oracle import frame, names
+from conformance.oracle.codecs import decode, decoder
+from conformance.oracle.entries import tensor_name
+from conformance.oracle.errors import Rejected
+from conformance.oracle.header import read_header
+from conformance.oracle.json_profile import JsonFault, parse
+from conformance.oracle.limits import DEFAULT, Limits
+from conformance.oracle.metadata import decode as metadata
+from conformance.oracle.mpack import Ext, Float
+from conformance.oracle.mpack import parse as unpack
+from conformance.oracle.tree import read_tree
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":1}',
+        ' \t\r\n{ "a" : [ ] , "b" : { } } \n',
+        '{"a":[1,-0,0.5,-1.5e-3,1E+2,true,false,null]}',
+        r'{"a":"\u0041\n\/\\\"\ud83d\ude00","\u007f":""}',
+        '{"é":"é\x7f"}',
+        '{"a":' + "9" * 4300 + "}",
+        '{"a":-' + "9" * 4300 + "}",
+        '{"a":1e308,"b":1e-999,"c":' + "1" * 5000 + ".0e-5000}",
+        "{" + '"a":{' * 63 + "}" * 64,
+    ],
+)
+def test_json_of_the_profile_is_read(text):
+    assert parse(text.encode()) == json.loads(text, parse_int=lambda digits: int(digits[:4301]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "1",
+        '{"a":1}{}',
+        '{"a":1} x',
+        '{"a":1}\x00',
+        '{"a":1,}',
+        '{"a" 1}',
+        '{"a":}',
+        "{a:1}",
+        "{'a':1}",
+        '{"a":1,"a":2}',
+        r'{"a":1,"\u0061":2}',
+        '{"a":[1,]}',
+        '{"a":[1 2]}',
+        '{"a":01}',
+        '{"a":-}',
+        '{"a":+1}',
+        '{"a":1.}',
+        '{"a":.5}',
+        '{"a":1e}',
+        '{"a":0x10}',
+        '{"a":NaN}',
+        '{"a":Infinity}',
+        '{"a":-Infinity}',
+        '{"a":1e309}',
+        '{"a":-1e999}',
+        '{"a":' + "9" * 4301 + "}",
+        '{"a":tru}',
+        '{"a":True}',
+        '{"a":"b}',
+        '{"a":"\t"}',
+        '{"a":"\n"}',
+        r'{"a":"\x41"}',
+        r'{"a":"\u12"}',
+        r'{"a":"\u+123"}',
+        r'{"a":"\ud800"}',
+        r'{"a":"\ud800x\udc00"}',
+        r'{"a":"\udc00\ud800"}',
+        r'{"a":"\udc00"}',
+        r'{"a":"\ud800\ud800\udc00"}',
+        "{" + '"a":{' * 64 + "}" * 65,
+        '{"a":' + "[" * 64 + "]" * 64 + "}",
+        '{"a":1}//',
+        '{"a":1}\xa0',
+        "\ufeff{}",
+    ],
+)
+def test_json_outside_the_profile_is_refused(text):
+    with pytest.raises(JsonFault):
+        parse(text.encode())
+
+
+@pytest.mark.parametrize("data", [b'{"a":"\xff"}', b'{"a":"\xed\xa0\x80"}', b'{"a":"\xc0\x80"}', b"\xef\xbb\xbf{}"])
+def test_json_that_is_not_utf8_is_refused(data):
+    with pytest.raises(JsonFault):
+        parse(data)
+
+
+def test_deep_json_does_not_overflow_the_stack():
+    for text in ("[" * 10**6, '{"a":' * 10**6):
+        with pytest.raises(JsonFault):
+            parse(b'{"a":' + text.encode())
+
+
+def test_metadata_keeps_types():
+    text = r'{"i":1,"f":1.0,"e":1e0,"n":{"$float":"nan"},"p":{"$float":"inf"},"m":{"$float":"-inf"},"z":-0.0,"$$x":[{"$$$y":null}],"b":{"$int":"-9007199254740992"}}'
+    found = metadata(parse(text.encode()))
+    assert [type(found[key]) for key in "ife"] == [int, float, float]
+    assert found["n"] != found["n"]
+    assert (found["p"], found["m"], found["b"]) == (float("inf"), float("-inf"), -(2**53))
+    assert struct.pack("<d", found["z"]) == struct.pack("<d", -0.0)
+    assert found["$x"] == [{"$$y": None}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":9007199254740992}',
+        '{"a":[-9007199254740992]}',
+        '{"a":{"$int":"5"}}',
+        '{"a":{"$int":"9007199254740991"}}',
+        '{"a":{"$int":"-0"}}',
+        '{"a":{"$int":"099999999999999999999"}}',
+        '{"a":{"$int":"+99999999999999999999"}}',
+        '{"a":{"$int":99999999999999999999}}',
+        '{"a":{"$int":"' + "9" * 4097 + '"}}',
+        '{"a":{"$float":"Infinity"}}',
+        '{"a":{"$float":"1.5"}}',
+        '{"a":{"$float":1.5}}',
+        '{"a":{"$bytes":""}}',
+        '{"a":{"$":1}}',
+        '{"a":{"$int":"99999999999999999999","b":1}}',
+        '{"$int":"99999999999999999999"}',
+        '{"$x":1}',
+    ],
+)
+def test_metadata_outside_the_table_is_refused(text):
+    with pytest.raises(Rejected) as caught:
+        metadata(parse(text.encode()))
+    assert caught.value.code == "root.schema"
+
+
+def top(tree: bytes, key: bytes = b"\xa4tree") -> bytes:
+    return b"\x81" + key + tree
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"\x00", 0),
+        (b"\xcf" + bytes(7) + b"\x01", 1),
+        (b"\xd3" + b"\xff" * 8, -1),
+        (b"\xff", -1),
+        (b"\xcf" + b"\xff" * 8, 2**64 - 1),
+        (b"\xd9\x01a", "a"),
+        (b"\xdb\x00\x00\x00\x01a", "a"),
+        (b"\xc6\x00\x00\x00\x01a", b"a"),
+        (b"\xdd\x00\x00\x00\x01\xc0", [None]),
+        (b"\xdf\x00\x00\x00\x02\x01\xc2\xa11\xc3", {1: False, "1": True}),
+        (b"\xcb\x7f\xf0\x00\x00\x00\x00\x00\x01", Float(0x7FF0000000000001)),
+        (b"\xca\x3f\x80\x00\x00", Float(0x3FF0000000000000)),
+        (b"\xca\x80\x00\x00\x01", Float(0xB6A0000000000000)),
+        (b"\xca\xff\xc0\x00\x01", Float(0xFFF8000020000000)),
+        (b"\xc9\x00\x00\x00\x04\x01\x07\x00\x00\x00", Ext(1, b"\x07\0\0\0")),
+        (b"\xc7\x02\x02\x91\x01", Ext(2, [1])),
+    ],
+)
+def test_every_encoding_of_a_value_is_read(raw, value):
+    assert unpack(top(raw), DEFAULT) == {"tree": value}
+
+
+@pytest.mark.parametrize(
+    ("raw", "code"),
+    [
+        (b"", "manifest.syntax"),
+        (b"\x90", "manifest.syntax"),
+        (b"\x01", "manifest.syntax"),
+        (b"\x80\x00", "manifest.syntax"),
+        (top(b"\xc1"), "manifest.syntax"),
+        (top(b"\xa2\xc3\x28"), "manifest.syntax"),
+        (top(b"\xa3\xed\xa0\x80"), "manifest.syntax"),
+        (top(b"\xa5abc"), "manifest.syntax"),
+        (top(b"\xc4\x05abc"), "manifest.syntax"),
+        (top(b"\xdd\xff\xff\xff\xff\x00"), "manifest.syntax"),
+        (top(b"\xdf\x00\x00\x00\x01\x00"), "manifest.syntax"),
+        (top(b"\xcd\x01"), "manifest.syntax"),
+        (top(b"\x82\xa1a\x01\xa1a\x02"), "manifest.syntax"),
+        (top(b"\x82\xa1a\x01\xd9\x01a\x02"), "manifest.syntax"),
+        (top(b"\x82\x01\x01\xcc\x01\x02"), "manifest.syntax"),
+        (b"\x82\xa4tree\x80\xa4tree\x80", "manifest.syntax"),
+        (top(b"\x81\xc3\x01"), "manifest.syntax"),
+        (top(b"\x81\xc0\x01"), "manifest.syntax"),
+        (top(b"\x81\xc4\x01a\x01"), "manifest.syntax"),
+        (top(b"\x81\xca\x3f\x80\x00\x00\x01"), "manifest.syntax"),
+        (top(b"\x81\xd6\x01\x00\x00\x00\x00\x01"), "manifest.syntax"),
+        (top(b"\x91" * 128 + b"\x90"), "manifest.syntax"),
+        (top(b"\xc7\x05\x02\x92\x01\xa1a"), "manifest.syntax"),  # the payload leaves the bytes
+        (top(b"\xc7\x02\x02\x92\x01\x02"), "manifest.syntax"),  # the array leaves the payload
+        (top(b"\xd4\x02\xc1"), "manifest.syntax"),
+        (top(b"\xd4\x0a\x00"), "tree.schema"),
+        (top(b"\xd6\xff\x00\x00\x00\x00"), "tree.schema"),
+        (top(b"\xd4\x00\x00"), "tree.schema"),
+        (top(b"\xd6\x0a\x00\x00\x00\x00", b"\xa4else"), "tree.schema"),
+        (top(b"\xd6\x01\x00\x00\x00\x00", b"\xa4else"), "manifest.schema"),
+        (top(b"\x81\xa4tree\xd6\x01\x00\x00\x00\x00", b"\xa4else"), "manifest.schema"),
+        (b"\x82\xa4tree\x80\xa4else\xd6\x01\x00\x00\x00\x00", "manifest.schema"),
+        (top(b"\xc7\x00\x02"), "tree.schema"),
+        (top(b"\xd5\x02\x90\x00"), "tree.schema"),
+        (top(b"\xd4\x02\x80"), "tree.schema"),
+        (top(b"\xd4\x06\x90"), "tree.schema"),
+        (top(b"\xd4\x07\x01"), "tree.schema"),
+    ],
+)
+def test_messagepack_outside_the_profile_is_refused(raw, code):
+    with pytest.raises(Rejected) as caught:
+        unpack(raw, DEFAULT)
+    assert (caught.value.code, caught.value.phase) == (code, "manifest")
+
+
+def test_messagepack_of_128_levels_is_read_and_extensions_are_no_level():
+    assert unpack(top(b"\x91" * 126 + b"\x90"), DEFAULT)
+    nested = b"\x90"
+    for _ in range(126):
+        nested = msgpack.packb(msgpack.ExtType(2, b"\x91" + nested))
+    assert unpack(top(nested), DEFAULT)
+    with pytest.raises(Rejected, match=r"manifest\.syntax"):
+        unpack(top(msgpack.packb(msgpack.ExtType(2, b"\x91" + nested))), DEFAULT)
+
+
+def test_extensions_in_extensions_do_not_overflow_the_stack():
+    nested = b"\x90"
+    for _ in range(20_000):
+        nested = b"\xc9" + len(nested).to_bytes(4, "big") + b"\x02" + nested
+    with pytest.raises(Rejected, match=r"tree\.schema"):
+        unpack(top(nested), DEFAULT)
+
+
+def test_the_number_of_values_is_a_limit_of_the_reader():
+    raw = msgpack.packb({"a": [0] * 10, "b": {"c": 1}})
+    assert unpack(raw, Limits(max_values=16))
+    with pytest.raises(Rejected) as caught:
+        unpack(raw, Limits(max_values=15))
+    assert caught.value.code == "limit.exceeded"
+    assert "max_values" in caught.value.message
+
+
+def ext(code: int, payload: bytes) -> msgpack.ExtType:
+    return msgpack.ExtType(code, payload)
+
+
+def tree_of(**members) -> object:
+    raw = msgpack.packb({"tree": members})
+    return read_tree(unpack(raw, DEFAULT)["tree"], 0)
+
+
+def packed(value) -> bytes:
+    return msgpack.packb(value)
+
+
+GOOD_NODES = [
+    ext(3, bytes(16)),
+    ext(4, bytes(8) + b"\x01"),
+    ext(4, b"\xff" * 7 + b"\x7f\xff"),
+    ext(4, bytes(4095) + b"\x01"),
+    ext(5, struct.pack("<qIi", -1, 999_999_999, -86_399)),
+    ext(5, struct.pack("<qIi", 0, 0, -(2**31))),
+    ext(6, packed({"axis": "rank", "size": 2, "values": {1: "b", 0: "a"}})),
+    ext(7, packed([])),
+    ext(7, packed(["a", "b", "ä"])),
+    ext(7, packed([-5, 0, 2**64 - 1])),
+    ext(8, packed({"inner": {}, "attributes": None})),
+    ext(9, b"UNKNOWN_9"),
+]
+BAD_NODES = [
+    ext(1, bytes(3)),
+    ext(1, bytes(5)),
+    ext(1, bytes(4)),
+    ext(3, bytes(15)),
+    ext(4, b"\x01"),
+    ext(4, b"\xff" * 8 + b"\x00"),
+    ext(4, b"\xff" * 9),
+    ext(4, bytes(8) + b"\x01\x00"),
+    ext(4, bytes(4096) + b"\x01"),
+    ext(5, bytes(12)),
+    ext(5, struct.pack("<qIi", 0, 10**9, 0)),
+    ext(5, struct.pack("<qIi", 0, 0, 86_400)),
+    ext(5, struct.pack("<qIi", 0, 0, -(2**31) + 1)),
+    ext(6, packed({"axis": "rank", "size": 2, "values": {0: "a"}})),
+    ext(6, packed({"axis": "rank", "size": 1, "values": {0: "a", 1: "b"}})),
+    ext(6, packed({"axis": "rank", "size": 1, "values": {"0": "a"}})),
+    ext(6, packed({"axis": "rank", "size": 0, "values": {}})),
+    ext(6, packed({"axis": "rank", "size": 2**32, "values": {0: "a"}})),
+    ext(6, packed({"axis": 1, "size": 1, "values": {0: "a"}})),
+    ext(6, packed({"axis": "rank", "size": 1, "values": {0: "a"}, "more": 1})),
+    ext(6, packed({"axis": "rank", "values": {0: "a"}})),
+    ext(7, packed(["b", "a"])),
+    ext(7, packed(["a", "a"])),
+    ext(7, packed(["a", 1])),
+    ext(7, packed([True, 2])),
+    ext(7, packed([1.0])),
+    ext(8, packed({"inner": {}})),
+    ext(8, packed({"inner": {1: None}, "attributes": None})),
+    ext(8, packed({"inner": [], "attributes": None})),
+    ext(9, b""),
+    ext(9, b"9A"),
+    ext(9, b"A" * 65),
+    ext(9, b"F\xff"),
+    ext(9, b"BF16\n"),
+]
+
+
+@pytest.mark.parametrize("node", GOOD_NODES)
+def test_nodes_are_read(node):
+    assert tree_of(a=node).entries[0][0] == "a"
+
+
+@pytest.mark.parametrize("node", BAD_NODES)
+def test_payloads_of_another_form_are_refused(node):
+    with pytest.raises(Rejected) as caught:
+        tree_of(a=node)
+    assert caught.value.code == "tree.schema"
+
+
+def test_nodes_end_at_level_64():
+    def nested(depth, inner):
+        for _ in range(depth):
+            inner = [inner]
+        return inner
+
+    assert tree_of(a=nested(62, []))
+    assert tree_of(a=nested(62, 1))
+    with pytest.raises(Rejected, match=r"tree\.schema"):
+        tree_of(a=nested(63, 1))
+
+
+SIZES = [0, 1, 100, 255, 256, 65791, 65792, 200_000]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("level", [1, 19])
+@pytest.mark.parametrize("checksum", [False, True])
+def test_frames_of_the_library_are_read(size, level, checksum):
+    data = random.Random(size).randbytes(size // 2) + bytes(size - size // 2)
+    stored = zstandard.ZstdCompressor(level=level, write_checksum=checksum).compress(data)
+    assert frame.decompress(stored, size) == data
+
+
+def test_a_frame_that_is_not_plain_is_refused():
+    data = bytes(range(256)) * 40
+    plain = zstandard.ZstdCompressor(write_checksum=True).compress(data)
+    size = len(data)
+    chunks = zstandard.ZstdCompressor().compressobj()
+    sizeless = chunks.compress(data) + chunks.flush()
+    skippable = b"\x50\x2a\x4d\x18\x00\x00\x00\x00"
+    wide = b"\x28\xb5\x2f\xfd\x80" + bytes([(28 - 10) << 3]) + size.to_bytes(4, "little") + b"\x01\x00\x00"
+    bad = [
+        b"",
+        plain[:4],
+        plain[:-1],
+        plain + b"\x00",
+        plain + plain,
+        plain + skippable,
+        skippable + plain,
+        sizeless,
+        plain[:-1] + bytes([plain[-1] ^ 1]),
+        plain[:4] + bytes([plain[4] | 8]) + plain[5:],
+        plain[:4] + bytes([plain[4] | 1]) + b"\x07" + plain[5:],
+        wide,
+        b"\x27" + plain[1:],
+        b"\x28\xb5\x2f\xfd\x20\x04" + b"\x25\x00\x00" + b"abcd",  # a raw block of 4 bytes, the content size 4, type 2
+        b"\x28\xb5\x2f\xfd\x20\x04" + b"\x27\x00\x00" + b"abcd",  # block type 3
+        b"\x28\xb5\x2f\xfd\x20\x04" + b"\x29\x00\x00" + b"abcde",  # more than the content size
+        b"\x28\xb5\x2f\xfd\x20\x04" + b"\x19\x00\x00" + b"abc",  # less
+        b"\x28\xb5\x2f\xfd\x20\x04" + b"\x20\x00\x00" + b"abcd",  # no last block
+    ]
+    for stored in bad:
+        with pytest.raises(frame.FrameFault):
+            frame.decompress(stored, 4 if stored[4:6] == b"\x20\x04" else size)
+    assert frame.decompress(plain, size) == data
+    assert frame.decompress(b"\x28\xb5\x2f\xfd\x20\x04\x21\x00\x00abcd", 4) == b"abcd"
+
+
+def test_a_frame_that_claims_too_much_takes_no_memory():
+    claim = 2**31 - 1
+    lie = b"\x28\xb5\x2f\xfd\xa0" + claim.to_bytes(4, "little") + b"\x01\x00\x00"
+    with pytest.raises(frame.FrameFault):
+        frame.decompress(lie, claim)
+
+
+def test_a_dictionary_id_of_zero_is_read():
+    assert frame.decompress(b"\x28\xb5\x2f\xfd\x21\x00\x04\x21\x00\x00abcd", 4) == b"abcd"
+    with pytest.raises(frame.FrameFault):
+        frame.decompress(b"\x28\xb5\x2f\xfd\x21\x01\x04\x21\x00\x00abcd", 4)
+
+
+PLANES_DECODED = b"".join(struct.pack("<f", 1 + n / 32) for n in range(32)) + b"\xaa\xbb"
+PLANES_STORED = (
+    bytes.fromhex(
+        "010a00000000000000" * 2 + "002000000000000000" + "010a00000000000000" + "28b52ffd202003010000" * 2,
+    )
+    + bytes(PLANES_DECODED[2:128:4])
+    + bytes.fromhex("28b52ffd20200301003f" + "aabb")
+)
+
+
+def planes(item: int, stored: bytes, size: int) -> bytes:
+    return decode(decoder(({"id": "planes", "item": item},)), stored, size, "block")
+
+
+def test_the_example_of_planes():
+    assert len(PLANES_STORED) == 100
+    assert planes(4, PLANES_STORED, 130) == PLANES_DECODED
+
+
+def test_planes_that_do_not_add_up_are_refused():
+    def header(*pairs):
+        return b"".join(bytes([mode]) + length.to_bytes(8, "little") for mode, length in pairs)
+
+    good = header((0, 2), (0, 2)) + b"acbd" + b"e"
+    assert planes(2, good, 5) == b"abcde"
+    assert planes(8, header(*[(0, 0)] * 8) + b"abc", 3) == b"abc"
+    bad = [
+        (good[:-1], 5),
+        (good + b"x", 5),
+        (good, 4),
+        (good, 6),
+        (header((2, 2), (0, 2)) + b"acbde", 5),
+        (header((0, 1), (0, 3)) + b"acbde", 5),
+        (header((0, 2**64 - 1), (0, 5)) + b"acbde", 5),
+        (header((1, 2), (0, 2)) + b"acbde", 5),
+        (b"\x00" * 17, 5),
+        (header((1, 0), (0, 0)) + b"a", 1),
+    ]
+    for stored, size in bad:
+        with pytest.raises(Rejected) as caught:
+            planes(2, stored, size)
+        assert caught.value.code == "block.codec"
+
+
+def test_chains_that_are_not_implemented():
+    for chain in (
+        ({"id": "lz4"},),
+        ({"id": "zstd"}, {"id": "zstd"}),
+        ({"id": "planes"},),
+        ({"id": "planes", "item": 3},),
+        ({"id": "planes", "item": True},),
+        ({"id": "planes", "item": Float(0x4010000000000000)},),
+    ):
+        assert decoder(chain) is None
+    assert decoder(({"id": "zstd", "level": "high", "x-more": []},)) is not None
+
+
+def header_bytes(text: str, pad: bytes = b" ", length: int | None = None) -> bytes:
+    data = text.encode()
+    size = 4088 if length is None else length
+    return size.to_bytes(8, "little") + data.ljust(4088, pad)
+
+
+def braced(*members: str) -> str:
+    return "{" + ",".join(members) + "}"
+
+
+GOOD_ENTRY = '"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        (braced(GOOD_ENTRY), 8),
+        (braced(GOOD_ENTRY, '"__metadata__":{"format":"pt"}'), 8),
+        ('{ "a" : {"shape":[0,9223372036854775807,9],"data_offsets":[0,0],"dtype":"F64"}\n}', 0),
+        (
+            '{"a":{"dtype":"F4","shape":[2],"data_offsets":[0,1]},"b":{"dtype":"NEW","shape":[7],"data_offsets":[1,3]}}',
+            3,
+        ),
+        ("{}", 0),
+        ('{"__metadata__":{}}', 0),
+    ],
+)
+def test_headers_of_the_profile_are_read(text, size):
+    read_header(header_bytes(text), 4096 + size, "object")
+
+
+@pytest.mark.parametrize(
+    ("data", "size"),
+    [
+        (header_bytes(" " + braced(GOOD_ENTRY)), 8),
+        (header_bytes(braced(GOOD_ENTRY) + "\n"), 8),
+        (header_bytes(braced(GOOD_ENTRY), b"\0"), 8),
+        (header_bytes(braced(GOOD_ENTRY, GOOD_ENTRY)), 8),
+        (header_bytes(braced(GOOD_ENTRY)), 9),
+        (header_bytes(braced(GOOD_ENTRY)), 7),
+        (header_bytes("{}"), 1),
+        (header_bytes(braced(GOOD_ENTRY), length=4080), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("}", ',"x":1}'))), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace('"shape":[2],', ""))), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("[0,8]", "[0,8,8]"))), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("[0,8]", "[8,0]"))), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("[0,8]", "[-8,0]"))), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("[2]", "[2.0]"))), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("[2]", "[true,2]"))), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("[2]", "[3]"))), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("[2]", "[9223372036854775808,0]").replace("8]}", "0]}"))), 0),
+        (header_bytes(braced(GOOD_ENTRY.replace('"F32"', "32"))), 8),
+        (header_bytes(braced(GOOD_ENTRY, '"__metadata__":{"format":1}')), 8),
+        (header_bytes(braced(GOOD_ENTRY, '"__metadata__":[]')), 8),
+        (header_bytes(braced(GOOD_ENTRY.replace("[0,8]", "[4,12]"))), 12),
+        (header_bytes("[" + GOOD_ENTRY + "]"), 8),
+        ((4095).to_bytes(8, "little") + b"{}".ljust(4095), 0),
+    ],
+)
+def test_headers_outside_the_profile_are_refused(data, size):
+    with pytest.raises(Rejected) as caught:
+        read_header(data, 4096 + size, "object")
+    assert caught.value.code == "object.header"
+
+
+def test_a_header_shape_of_millions_of_dimensions_takes_no_time():
+    shape = ",".join(["9223372036854775807"] * 200_000)
+    text = braced(GOOD_ENTRY.replace("[2]", f"[{shape}]"))
+    data = (4096 * 1000 - 8).to_bytes(8, "little") + text.encode().ljust(4096 * 1000 - 8)
+    with pytest.raises(Rejected):
+        read_header(data, len(data) + 8, "object")
+
+
+def test_the_grammars_of_names():
+    assert all(map(names.is_checkpoint, ["a", "...", "A.b_c-1", "x" * 128, ".hidden"]))
+    assert not any(
+        map(names.is_checkpoint, ["", ".", "..", ".tombstones", "a/b", "a\\b", "é", "x" * 129, "a\n", "a b"])
+    )
+    assert all(map(names.is_item, ["a", "_", "-x", "a.json", "x" * 128]))
+    assert not any(map(names.is_item, ["", ".a", "checkpoint.json", "a/b", "x" * 129, "a\n"]))
+    good = ["config.json", "é.json", "a/b/c/d/e/f/g/h", "x" * 255, "a.d/b", "0123456789abcdef.dd", " a", "manifest-0"]
+    assert all(map(names.is_asset, good))
+    bad = ["", "a//b", "/a", "a/", ".", "a/..", "a:b", "a\\b", "a\x7f", "a\n", "x" * 256, "/".join("a" * 9), "é" * 451]
+    bad += ["manifest-0123456789abcdef.msgpack.zst", "0123456789abcdef-1.safetensors", "0123456789abcdef.d/a"]
+    bad += ["0123456789abcdef.d", "a/.tmp-0123456789abcdef", ".probe-0123456789abcdef", "a?", "a*", 'a"', "a|b", "<a>"]
+    assert not any(map(names.is_asset, bad))
+    assert names.clashing_asset(["a", "a/b"]) == "a/b"
+    assert names.clashing_asset(["a", "ab/c", "b/a"]) is None
+    assert names.data_object_key("m/0123456789abcdef-00000.safetensors")
+    assert names.data_object_key("m/0123456789abcdef-9223372036854775807.safetensors")
+    wrong = ["0000", "000000", "000001", "9223372036854775808", "1" * 20, "-0001", "1e003"]
+    assert not any(names.data_object_key(f"m/0123456789abcdef-{number}.safetensors") for number in wrong)
+    assert not names.data_object_key("m/n/0123456789abcdef-00000.safetensors")
+    assert not names.data_object_key("m/0123456789ABCDEF-00000.safetensors")
+
+
+def test_tensor_names_of_paths():
+    assert tensor_name(("layers.0.weight",)) == "layers.0.weight"
+    assert tensor_name(("state", 0, "exp/avg")) == "state/#0/exp%2Favg"
+    assert tensor_name(("a", "", "#1", "50%@x")) == "a/%/%231/50%25%40x"
+    assert tensor_name(("k", -3)) == "k/#-3"
+    assert tensor_name(("__metadata__",)) == "%5F_metadata__"
+    assert tensor_name(("\x1f\x7f",)) == "%1F%7F"
+    assert len(tensor_name(("x" * 60_001,))) == 66
+    assert tensor_name(("x" * 60_000,)) == "x" * 60_000
