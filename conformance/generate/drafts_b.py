@@ -9,7 +9,7 @@ from typing import Any
 from ..oracle.dtypes import DTYPES
 from ..oracle.encode import ATTEMPT, Draft, Item, Shard, Tensor
 from ..oracle.encode_region import Region, region_bytes
-from .case import Case, Json, checkpoint, ok, rejected, step
+from .case import Case, Json, checkpoint, ok, step
 from .drafts import content, one
 from .expect import Path, file, leaves, number, path, read_values, tree_of
 from .forms import dtypes

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-__all__ = ["Block", "frame", "literals", "raw", "repeated"]
+__all__ = ["Block", "frame", "literals", "match", "raw", "repeated"]
 
 MAGIC: Final = bytes.fromhex("28b52ffd")
 
@@ -35,6 +35,12 @@ def literals(byte: int, count: int) -> Block:
     """A compressed block of literals alone: one byte, repeated up to 4095 times."""
     body = (1 | 1 << 2 | count << 4).to_bytes(2, "little") + bytes([byte, 0])
     return Block(2, body, len(body))
+
+
+def match(start: bytes, code: int, extra: int, length: int) -> Block:
+    """A compressed block of some literals (less than 16) and one match; its offset is 2^code + extra - 3."""
+    body = bytes([len(start) << 3]) + start + bytes([1, 0x54, len(start), code, length - 3])
+    return Block(2, stream := body + (1 << code | extra).to_bytes(code // 8 + 1, "little"), len(stream))
 
 
 def frame(

@@ -52,7 +52,7 @@ def borrowed(
     own: Tensor | None = OWN,
     **members: Any,
 ) -> Draft:
-    """A checkpoint whose tensors of these names lie in the objects of another one; ``own`` lies in an object of its own.
+    """A checkpoint that has tensors of another one in the objects of that one; ``own`` lies in an object of its own.
 
     ``change`` changes a shard that is used by reference.
     """
@@ -60,8 +60,8 @@ def borrowed(
     record = manifest_of(source)
     kept = [at for at, each in enumerate(theirs.tensors) if each.name in names]
     shards = [
-        change(replace(shard, tensor=kept.index(shard.tensor), offset=offset))
-        for shard, offset in zip(_ordered(theirs), _numbers(record["shards"]["columns"]["offset"]), strict=True)
+        change(replace(shard, tensor=kept.index(shard.tensor or 0), offset=offset))
+        for shard, offset in zip(_ordered(theirs), _numbers(record["shards"]["columns"]["offset"]), strict=False)
         if shard.tensor in kept
     ]
     objects = [_row(row, under) for row in record["objects"]]
@@ -76,15 +76,15 @@ def borrowed(
 
 
 def _ordered(item: Item) -> list[Shard]:
-    """The shards in the order of the shard table."""
+    """The assigned shards in the order of the shard table."""
     given = [Shard(at) for at in range(len(item.tensors))] if item.shards is None else list(item.shards)
 
     def order(shard: Shard) -> tuple[int, tuple[int, ...], int]:
-        assert shard.tensor is not None
-        region = shard.region or whole(item.tensors[shard.tensor].shape)
-        return shard.tensor, region.offset, region.start
+        number = shard.tensor or 0
+        region = shard.region or whole(item.tensors[number].shape)
+        return number, region.offset, region.start
 
-    return sorted(given, key=order)
+    return sorted((shard for shard in given if shard.tensor is not None), key=order)
 
 
 def _row(row: Record, under: str) -> Object:

@@ -1,8 +1,8 @@
 """Changes of the oracle's code in this process, each of which fails loudly if what it changes is not there."""
 
 from __future__ import annotations
-
 import __future__
+
 import ast
 import inspect
 import sys

@@ -8,8 +8,6 @@ from ..oracle import limits, messages, metadata, names, root
 from .mutant import mutant
 from .patching import Patches
 
-__all__: list[str] = []
-
 
 @mutant("inspect", hints=["root-digest*"])
 def skips_root_digest(oracle: Patches) -> None:
@@ -74,7 +72,8 @@ def checks_features_last(oracle: Patches) -> None:
     """Checks the members of a root before its features, and calls a newer checkpoint damaged."""
     oracle.edit(
         root.read_root,
-        "    _features_known(members, checkpoint, writing=writing)\n    return _Schema(checkpoint).root(members, digest)",
+        "    _features_known(members, checkpoint, writing=writing)\n"
+        "    return _Schema(checkpoint).root(members, digest)",
         "    found = _Schema(checkpoint).root(members, digest)\n"
         "    _features_known(members, checkpoint, writing=writing)\n"
         "    return found",
@@ -96,9 +95,13 @@ def calls_other_major_damaged(oracle: Patches) -> None:
 
 @mutant("inspect", hints=["root-first*", "*front*"])
 def finds_digest_anywhere(oracle: Patches) -> None:
-    """Takes a root whose first members are written with white space."""
-    oracle.name(root, "_FRONT", re.compile(rb'\{ ?"scf": ?1, ?"digest": ?"([0-9a-f]{64})", ?'))
-    oracle.edit(root.root_digest, "hashlib", "(lambda at: hashlib", )
+    """Looks for the digest among the members of a root, wherever it stands and with whatever white space."""
+    oracle.edit(root.read_root, "_FRONT.match(data)", 're.search(rb\'"digest": ?"([0-9a-f]{64})"\', data)')
+    oracle.edit(
+        root.read_root,
+        "root_digest(data) != digest",
+        'hashlib.sha256(data.replace(digest.encode(), b"0" * 64, 1)).hexdigest() != digest',
+    )
 
 
 @mutant("inspect", hints=["*upper*", "*hex*"])
@@ -113,16 +116,14 @@ def refuses_unknown_members(oracle: Patches) -> None:
     oracle.edit(
         root._Schema.root,
         'place = "root"',
-        'place = "root"\n'
-        '    if len(members) > 13:\n'
-        '        raise self.fault(place, "an unknown member")',
+        'place = "root"\n    if len(members) > 12:\n        raise self.fault(place, "an unknown member")',
     )
 
 
 @mutant("inspect", hints=["*sequence*"])
 def accepts_sequence_zero(oracle: Patches) -> None:
     """Accepts the sequence 0."""
-    oracle.edit(root._Schema.root, 'place, least=1)', 'place)')
+    oracle.edit(root._Schema.root, "place, least=1)", "place)")
 
 
 @mutant("inspect", hints=["*bool*", "*integer*"])
@@ -169,7 +170,9 @@ def accepts_unlisted_store_key(oracle: Patches) -> None:
 def accepts_key_and_store_key(oracle: Patches) -> None:
     """Accepts a descriptor with both key and store_key, and takes the key."""
     oracle.edit(
-        root._Schema.descriptor, '("key" in members) == ("store_key" in members)', '"key" not in members | {"store_key": 0}'
+        root._Schema.descriptor,
+        '("key" in members) == ("store_key" in members)',
+        '"key" not in members and "store_key" not in members',
     )
 
 
@@ -186,7 +189,7 @@ def refuses_unknown_kind(oracle: Patches) -> None:
 @mutant("inspect", hints=["*asset*"])
 def accepts_dots_in_asset_names(oracle: Patches) -> None:
     """Accepts an asset name with the segment .., which leaves the directory of the item."""
-    oracle.edit(names._is_asset_segment, ' and segment not in {".", ".."}'.strip(), "")
+    oracle.edit(names._is_asset_segment, 'and segment not in {".", ".."}', "")
 
 
 @mutant("inspect", hints=["*asset*"])
@@ -260,6 +263,6 @@ def strips_escapes_of_metadata(oracle: Patches) -> None:
 
 
 @mutant("inspect", hints=["*metadata*"])
-def sorts_metadata(oracle: Patches) -> None:
-    """Gives the members of metadata sorted by name, and loses those of equal case-folded names."""
-    oracle.edit(messages.metadata, "value.items()]]", "{name.casefold(): (name, child) for name, child in value.items()}.values()]]")
+def folds_names_of_metadata(oracle: Patches) -> None:
+    """Gives one of two members of metadata whose names differ only in upper and lower case."""
+    oracle.edit(messages.metadata, "value.items()", "{name.casefold(): (name, value[name]) for name in value}.values()")

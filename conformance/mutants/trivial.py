@@ -12,6 +12,7 @@ __all__ = ["accept_everything", "reject_everything"]
 
 Message = dict[str, Any]
 _ZEROS = "0" * 64
+_ALL = ("inspect", "read", "region-read", "integrity", "write", "sharded-write", "transaction", "lifecycle", "state")
 
 
 def _empty(request: Message) -> Message:
@@ -60,10 +61,10 @@ def _greets(request: Message) -> bool:
     return request.get("op") in {"hello", "bye"}
 
 
-@mutant(*operations.PROFILES, hints=["root-digest*", "root-plain"])
+@mutant(*_ALL, hints=["root-digest*", "root-plain"])
 def accept_everything(oracle: Patches) -> None:
     """Answers every request with success and nothing in it."""
-    real = serve.perform
+    real = operations.perform
 
     def perform(request: Message) -> Message:
         return real(request) if _greets(request) else {"result": "ok", **_empty(request)}
@@ -71,10 +72,10 @@ def accept_everything(oracle: Patches) -> None:
     oracle.name(serve, "perform", perform)
 
 
-@mutant(*operations.PROFILES, hints=["root-plain"])
+@mutant(*_ALL, hints=["root-plain"])
 def reject_everything(oracle: Patches) -> None:
     """Refuses every request, always with the same code."""
-    real = serve.perform
+    real = operations.perform
     refusal = {"result": "rejected", "code": "root.syntax", "phase": "open", "subject": "", "message": "no"}
 
     def perform(request: Message) -> Message:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from .errors import Rejected
 from .store import DirectoryStore
@@ -95,10 +95,8 @@ def _temporary(folder: str, data: bytes) -> Iterator[str]:
             os.fsync(file.fileno())
         yield path
     finally:
-        try:
+        with suppress(FileNotFoundError):
             os.unlink(path)
-        except FileNotFoundError:
-            pass
 
 
 def _make(folder: str) -> None:

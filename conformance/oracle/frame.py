@@ -33,12 +33,7 @@ def decompress(data: bytes, size: int) -> bytes:
     One call into a buffer of `size` bytes: no history is allocated (SCF-CODEC-011), and nothing at all before the
     blocks have been found to be able to give that many bytes.
     """
-    header = read_header(data)
-    if header.content_size != size:
-        raise FrameFault(f"a content size of {header.content_size} bytes where {size} are needed")
-    if header.window > MAX_ZSTD_WINDOW:
-        raise FrameFault(f"a window of {header.window} bytes")
-    _check_blocks(data, header)
+    check(data, size)
     try:
         content = zstandard.ZstdDecompressor().decompress(data, max_output_size=size, allow_extra_data=False)
     except zstandard.ZstdError as error:
@@ -46,6 +41,16 @@ def decompress(data: bytes, size: int) -> bytes:
     if len(content) != size:
         raise FrameFault(f"{len(content)} bytes of content where {size} are needed")
     return content
+
+
+def check(data: bytes, size: int) -> None:
+    """Refuse what is no plain frame for `size` bytes, as far as headers tell, whatever a decompressor would say."""
+    header = read_header(data)
+    if header.content_size != size:
+        raise FrameFault(f"a content size of {header.content_size} bytes where {size} are needed")
+    if header.window > MAX_ZSTD_WINDOW:
+        raise FrameFault(f"a window of {header.window} bytes")
+    _check_blocks(data, header)
 
 
 def read_header(data: bytes) -> FrameHeader:
@@ -87,8 +92,6 @@ def _check_blocks(data: bytes, header: FrameHeader) -> None:
         if kind > _COMPRESSED or size > most:
             raise FrameFault(f"the block at byte {at} is of no known type, or too large")
         at += 3 + (1 if kind == _RLE else size)
-        if at > len(data):
-            raise FrameFault("the frame is cut off")
         if kind == _COMPRESSED:
             open_ended += most
         else:

@@ -103,7 +103,8 @@ def _item_name(name: str) -> str:
 
 
 def _item(name: str, value: Any) -> GivenItem:
-    kind, codec, digest, block = _of(value, "kind", str), _of(value, "codec", str), value.get("digest"), value.get("block")
+    kind, codec = _of(value, "kind", str), _of(value, "codec", str)
+    digest, block = value.get("digest"), value.get("block")
     if kind not in KINDS or codec not in CODECS or digest not in {None, *DIGESTS}:
         raise usage(f"item {name}: kind {kind}, codec {codec}, digest {digest}")
     if block is not None:

@@ -68,13 +68,13 @@ def shown_path(path: Path) -> str:
 
 def read_given(value: object, path: Path = (), level: int = 1) -> Given:
     """The node that a message gives at a path; its top node is of level 1."""
-    if not isinstance(value, list) or not value or value[0] not in _READERS:
+    if not isinstance(value, list) or not value or value[0] not in READERS:
         raise messages.usage(f"{shown_path(path)}: {value!r} is no node")
     if level > MAX_TREE_DEPTH:
         message = f"{shown_path(path)}: nodes are deeper than level {MAX_TREE_DEPTH}"
         raise Rejected("limit.exceeded", message, subject=shown_path(path), phase="save")
     try:
-        return _READERS[value[0]](value, path, level)
+        return READERS[value[0]](value, path, level)
     except (ValueError, TypeError, IndexError, KeyError) as error:
         raise messages.usage(f"{shown_path(path)}: {value!r} is no node") from error
 
@@ -205,7 +205,7 @@ def _no_node(_value: list[Any], path: Path, _level: int) -> Given:
     raise unsupported(path, "a value that no node can hold")
 
 
-_READERS: dict[str, Callable[[list[Any], Path, int], Given]] = {
+READERS: dict[str, Callable[[list[Any], Path, int], Given]] = {
     "nil": _leaf(lambda _value, _path: None),
     "bool": _leaf(_bool),
     "int": _leaf(_int),
@@ -224,3 +224,4 @@ _READERS: dict[str, Callable[[list[Any], Path, int], Given]] = {
     "tensor": _tensor,
     "unsupported": _no_node,
 }
+"""What reads each form of a node in a request to write."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from . import mpack
-from .mpack import Float
 from .given_tree import Leaf
+from .mpack import Float
 from .tree import NO_ZONE, Complex, DtypeNode, SetNode, Timestamp
 from .union import Joined, Place, UnitedTree
 

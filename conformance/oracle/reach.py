@@ -66,5 +66,8 @@ def object_keys(store: Store, root: Root, item: Item) -> list[str]:
 
 def _objects_alone(raw: bytes, place: Place) -> list[str]:
     """The keys of the data objects of a manifest whose tree has what this program does not know."""
-    packed: mpack.PackedMap = msgpack.unpackb(raw, strict_map_key=False)
+    try:
+        packed: mpack.PackedMap = msgpack.unpackb(raw, strict_map_key=False)
+    except (ValueError, TypeError) as error:
+        raise Rejected("manifest.syntax", str(error), subject=place.key) from error
     return [row.key for row in read_objects(packed, place)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from urllib.parse import quote, unquote_plus, urlencode, urlsplit
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 from .errors import Rejected
 from .names import is_temporary
@@ -51,8 +51,8 @@ class _Answer:
         """S3's code of an answer that is an error; empty if it states none."""
         text = self._response.read(_LONGEST_ERROR)
         try:
-            return ElementTree.fromstring(text).findtext("Code") or ""  # noqa: S314 - answers of the store
-        except ElementTree.ParseError:
+            return ET.fromstring(text).findtext("Code") or ""  # noqa: S314 - answers of the store
+        except ET.ParseError:
             return ""
 
 
@@ -114,7 +114,7 @@ class S3Store:
         ]
         return [one for one in found if not is_temporary(one.key.rpartition("/")[2])]
 
-    def _listed(self, element: ElementTree.Element, prefix: str) -> Listed:
+    def _listed(self, element: ET.Element, prefix: str) -> Listed:
         size, time = (element.findtext(f"{_NAMESPACE}{name}") or "" for name in ("Size", "LastModified"))
         try:
             modified = datetime.fromisoformat(time.replace("Z", "+00:00")).timestamp()
@@ -159,14 +159,14 @@ class S3Store:
             answer.body()
             return parsedate_to_datetime(answer.header("Date")).timestamp()
 
-    def _pages(self, prefix: str, **more: str) -> Iterator[ElementTree.Element]:
+    def _pages(self, prefix: str, **more: str) -> Iterator[ET.Element]:
         """The pages of a listing."""
         query = {"list-type": "2", "prefix": self._prefix + prefix, "encoding-type": "url", **more}
         token = ""
         while True:
             with self._asked("GET", query={**query, **({"continuation-token": token} if token else {})}) as answer:
                 self._check(answer, prefix, 200)
-                page = ElementTree.fromstring(answer.body())  # noqa: S314 - answers of the store
+                page = ET.fromstring(answer.body())  # noqa: S314 - answers of the store
             yield page
             if page.findtext(f"{_NAMESPACE}IsTruncated") != "true":
                 return
@@ -185,12 +185,13 @@ class S3Store:
         headers: Mapping[str, str] | None = None,
     ) -> Iterator[_Answer]:
         """The answer to a request; what breaks on the way, or in the block, is `store.io`, caused by _NoAnswer."""
-        path = self._bucket + (f"/{quote(self._prefix + key)}" if key else "") + (f"?{urlencode(query)}" if query else "")
+        path = self._bucket + (f"/{quote(self._prefix + key)}" if key else "")
+        path += f"?{urlencode(query)}" if query else ""
         connection = http.client.HTTPConnection(self._host, self._port, timeout=_TIMEOUT)
         try:
             connection.request(method, path, body, dict(headers or {}))
             yield _Answer(connection.getresponse())
-        except (OSError, ValueError, http.client.HTTPException, ElementTree.ParseError, _NoAnswer) as error:
+        except (OSError, ValueError, http.client.HTTPException, ET.ParseError, _NoAnswer) as error:
             what = f"{method}: {type(error).__name__}: {error}"
             raise Rejected("store.io", what, subject=key) from _NoAnswer(what)
         finally:
@@ -206,6 +207,6 @@ class S3Store:
         raise Rejected("store.io", f"status {answer.status} {code}".rstrip(), subject=key)
 
 
-def _key(element: ElementTree.Element, name: str) -> str:
+def _key(element: ET.Element, name: str) -> str:
     """A key of a listing, which has them as they are written in a URL."""
     return unquote_plus(element.findtext(f"{_NAMESPACE}{name}") or "")

@@ -6,6 +6,7 @@ import json
 import sys
 from typing import BinaryIO
 
+from .changing import register
 from .messages import Message
 from .operations import perform
 
@@ -32,4 +33,5 @@ def _request(line: bytes) -> Message:
 
 def main() -> None:
     """Serve standard input and output."""
+    register()
     serve(sys.stdin.buffer, sys.stdout.buffer)

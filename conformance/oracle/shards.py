@@ -11,7 +11,7 @@ from typing import Any
 
 from .codecs import Chain
 from .errors import Rejected
-from .limits import MAX_SHARDS, MAXINT
+from .limits import MAX_SHARDS
 from .mpack import PackedMap
 from .objects import DataObject
 from .regions import Region, cuts_no_byte, lies_in
@@ -226,10 +226,7 @@ class _Reading:
         tensor = self.tensor[number]
         if tensor != UNASSIGNED:
             return region.elements * self.tensors[int(tensor)].bits // 8
-        size = 0 if self.stored is None else int(self.stored[number])
-        if size > MAXINT:  # SCF-CONV-003
-            raise fault(f"shard {number}: stored_size is above the maximum")
-        return size
+        return 0 if self.stored is None else int(self.stored[number])
 
     def block_digests(self, blocks: int) -> bytes:
         """The column `block_digest`; a digest that was left out is no digest that matched (SCF-DIG-008)."""
@@ -267,7 +264,7 @@ class _Reading:
         row = self.objects[shard.object]
         if self.stored is not None and self.stored[shard.number] != shard.stored_size:  # SCF-MAN-020
             raise fault(f"{where}: stored_size is {self.stored[shard.number]}, not {shard.stored_size}")
-        if not row.data_start <= shard.at <= shard.at + shard.stored_size <= row.size:  # SCF-MAN-017
+        if not row.data_start <= shard.at <= shard.at + shard.stored_size <= row.size:  # SCF-MAN-017, SCF-CONV-003
             raise fault(f"{where}: its bytes leave the data of object {shard.object}")
         if shard.tensor is None and not (row.own and shard.codec == 0 and shard.entry):  # SCF-MAN-021
             raise fault(f"{where}: it is unassigned, and not in an own object, encoded, or without an entry name")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from typing import Literal, Protocol
 
@@ -98,16 +99,14 @@ def honours_condition(store: WritableStore, checkpoint: str) -> bool:
 
 
 def _created(store: WritableStore, key: str, data: bytes) -> bool:
-    """The answer of the probe's second call; one that is ambiguous says nothing about the condition."""
-    try:
-        return store.create_if_absent(key, data)
-    except Ambiguous:
-        return False
+    """The answer of the probe's second call; an ambiguous one says nothing about the condition."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(Ambiguous):
+            return store.create_if_absent(key, data)
+    raise Rejected("store.io", "the probe of create-if-absent had no clear outcome", subject=key)
 
 
 def discard(store: WritableStore, key: str) -> None:
     """Remove an object as far as that works; what stays is collected (SCF-LAYOUT-011, SCF-COMMIT-010)."""
-    try:
+    with contextlib.suppress(Rejected):
         store.delete(key)
-    except Rejected:
-        pass

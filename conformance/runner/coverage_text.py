@@ -17,7 +17,7 @@ _STYLE = {"pass": "green", "fail": "bold red", "open": "yellow", "-": "dim"}
 
 def print_coverage(console: Console, found: Sequence[Covered], runs: Sequence[str]) -> None:
     """Requirements that cases test, with their cases and results; then the others, with the reason."""
-    table = Table("requirement", "", "cases", "", *runs, box=None, header_style="bold", pad_edge=False)
+    table = Table("requirement", *runs, "cases", "", box=None, header_style="bold", pad_edge=False)
     for each in found:
         if each.by_case or each.cases:
             table.add_row(*_row(each))
@@ -39,6 +39,6 @@ def _row(each: Covered) -> list[str]:
     names = [case.id for case in each.cases[:_SHOWN]]
     more = len(each.cases) - len(names)
     listed = ", ".join(names) + (f" and {more} more" if more > 0 else "")
-    note = f"[bold red]{each.missing}[/]" if each.missing else ""
+    note = " ".join(text for text in (listed, f"[bold red]{each.missing}[/]" if each.missing else "") if text)
     results = [f"[{_STYLE[verdict]}]{verdict}[/]" for verdict in each.verdicts]
-    return [each.requirement.id, str(len(each.cases)), listed, note, *results]
+    return [each.requirement.id, *results, str(len(each.cases)), note]

@@ -8,16 +8,14 @@ from difflib import unified_diff
 from pathlib import Path
 from typing import Any, Final
 
+from .hexdiff import hex_difference
 from .readable import lines
 from .suite import CaseFile, Index
 
-__all__ = ["differences", "explain", "hex_difference"]
+__all__ = ["differences", "explain"]
 
 Json = dict[str, Any]
 
-_ROW: Final = 16
-_AROUND: Final = 1
-_MOST_ROWS: Final = 24
 _MOST_LINES: Final = 80
 
 
@@ -84,47 +82,6 @@ def differences(case: CaseFile, sibling: CaseFile) -> Iterator[str]:
         yield from requests
     elif same:
         yield "none in files, stores and requests"
-
-
-def hex_difference(old: bytes, new: bytes) -> Iterator[str]:
-    """Rows of hexadecimal from the first byte that differs to the last; at most a screenful."""
-    first = next((at for at, (a, b) in enumerate(zip(old, new, strict=False)) if a != b), min(len(old), len(new)))
-    if len(old) == len(new):
-        numbers = sorted({at // _ROW for at in range(first, len(new)) if old[at] != new[at]})
-    else:
-        last = max(len(old), len(new)) - _common_end(old[first:], new[first:])
-        numbers = list(range(first // _ROW, max(first, last - 1) // _ROW + 1))
-    around = {near for at in numbers for near in range(at - _AROUND, at + _AROUND + 1)}
-    shown = 0
-    before = -1
-    for number in sorted(around):
-        rows = old[number * _ROW : (number + 1) * _ROW], new[number * _ROW : (number + 1) * _ROW]
-        if number < 0 or not any(rows):
-            continue
-        if shown == _MOST_ROWS:
-            yield f"  … {len(numbers)} rows differ in all"
-            return
-        shown += 1
-        if before >= 0 and number != before + 1:
-            yield "  …"
-        before = number
-        if rows[0] == rows[1]:
-            yield f"  {_hex_row(number, rows[0])}"
-        else:
-            yield from (f"{sign} {_hex_row(number, row)}" for sign, row in zip("-+", rows, strict=True) if row)
-
-
-def _common_end(a: bytes, b: bytes) -> int:
-    """How many bytes the two have in common at their ends."""
-    count = 0
-    while count < min(len(a), len(b)) and a[-1 - count] == b[-1 - count]:
-        count += 1
-    return count
-
-
-def _hex_row(number: int, row: bytes) -> str:
-    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
-    return f"{number * _ROW:08x}  {row.hex(' '):<47}  {text}"
 
 
 def _line_difference(old: Sequence[str], new: Sequence[str]) -> list[str]:

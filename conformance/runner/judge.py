@@ -5,53 +5,79 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..oracle import audit as audit_write
+from ..oracle import audit_store
 from ..oracle.content import content as formula
 from ..oracle.dtypes import DTYPES
 from ..oracle.listing import list_checkpoints
-from ..oracle.manifest import manifest_place
-from ..oracle.opening import open_item, open_root
+from ..oracle.names import ROOT
+from ..oracle.reach import reached as reached_by
+from ..oracle.snapshot import Snapshot
 from ..oracle.store import DirectoryStore
-from ..oracle.verify import verify
-from .suite import SuiteError
 
-__all__ = ["audit", "checkpoints", "content", "reached", "unsound"]
+__all__ = [
+    "Moment",
+    "audit",
+    "changed",
+    "collected",
+    "content",
+    "deleted_or_whole",
+    "digests",
+    "moment",
+    "reached",
+    "root_key",
+]
 
 Json = dict[str, Any]
+Moment = Snapshot
+"""A store as it was at one moment."""
 
 
-def audit(directory: Path, request: Json) -> list[str]:
-    """What is wrong with the checkpoint that this request for writing has left; empty if nothing is."""
-    try:
-        from ..oracle.audit import audit as audited
-    except ModuleNotFoundError as error:
-        raise SuiteError(f"this copy of the suite lacks the audit, which judges what is written: {error}") from error
-    return list(audited(DirectoryStore(str(directory)), request))
+def moment(view: Path) -> Moment:
+    """A store as it is now."""
+    return Snapshot.take(DirectoryStore(str(view)))
 
 
-def unsound(directory: Path, checkpoint: str) -> list[str]:
-    """What a deep verification finds; empty if the checkpoint is whole."""
-    found = verify(DirectoryStore(str(directory)), checkpoint, deep=True)
-    return [f"{checkpoint}: {each.code} {each.subject}: {each.message}" for each in found]
+def audit(before: Moment, now: Moment, request: Json, response: Json | None, *, should: bool = False) -> list[str]:
+    """What is wrong with the checkpoint that a request for writing has left, by what is recommended too if wanted.
+
+    The response is None if the process was killed.
+    """
+    return audit_write.audit(before, now, request, response, should=should)
 
 
-def checkpoints(directory: Path) -> dict[str, str]:
+def digests(store: Moment) -> dict[str, str]:
     """Name to root digest of all checkpoints; a root that is refused has the code in its place."""
     return {
         each.name: each.root.digest if each.root is not None else each.refusal.code if each.refusal is not None else ""
-        for each in list_checkpoints(DirectoryStore(str(directory)))
+        for each in list_checkpoints(store)
     }
 
 
-def reached(directory: Path, checkpoint: str) -> frozenset[str]:
-    """The keys, relative to the store, that a sound root reaches, its own among them (section 13.5)."""
-    store = DirectoryStore(str(directory))
-    root = open_root(store, checkpoint)
-    keys = {f"{checkpoint}/checkpoint.json"}
-    for item in root.items.values():
-        keys.add(manifest_place(root, item).key)
-        keys.update(row.key for row in open_item(store, root, item.name).manifest.objects)
-        keys.update(descriptor.at(checkpoint) for descriptor in item.assets.values())
-    return frozenset(keys)
+def reached(store: Moment, checkpoint: str) -> set[str]:
+    """The keys that a sound root reaches, itself left out."""
+    root = next(each.root for each in list_checkpoints(store) if each.name == checkpoint and each.root is not None)
+    return reached_by(store, root)
+
+
+def root_key(checkpoint: str) -> str:
+    """Where the root of a checkpoint lies."""
+    return f"{checkpoint}/{ROOT}"
+
+
+def changed(before: Moment, now: Moment) -> list[str]:
+    """What is no more as it was, of all that was there."""
+    return audit_store.untouched(before, now)
+
+
+def deleted_or_whole(before: Moment, now: Moment, checkpoint: str) -> list[str]:
+    """What is wrong after a deletion, finished or interrupted."""
+    return audit_store.deleted_or_whole(before, now, checkpoint)
+
+
+def collected(before: Moment, now: Moment) -> list[str]:
+    """What is wrong after a collection, finished or interrupted."""
+    return audit_store.collected(before, now)
 
 
 def content(tensor: Json) -> bytes:

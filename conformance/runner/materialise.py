@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final
 
+from ..transactions.s3_faults import Fault
 from ..transactions.simulator import Simulator
 from .snapshot import Snapshot, of_directory, of_objects
 from .suite import CaseFile, SuiteError
@@ -21,7 +22,6 @@ __all__ = ["Scene", "fill"]
 Json = dict[str, Any]
 
 _OUTSIDE: Final = "$outside"
-_PREFIX: Final = "run/"
 _PIECE: Final = 1 << 20
 
 
@@ -33,7 +33,7 @@ class Scene:
         self._close = ExitStack()
         self._outs = 0
         self._round = 0
-        self._simulator: Simulator | None = None
+        self._simulators: dict[str, Simulator] = {}
         self._saved: Path | None = None
 
     def __enter__(self) -> Scene:  # noqa: PYI034  typing.Self needs Python 3.11
@@ -46,9 +46,9 @@ class Scene:
             _copy(self._case.directory / "outside", outside)
             for name, members in self._case.stores.items():
                 fill(self._base / "stores" / name, self._case.directory, members, outside)
-            if any(self.is_s3(name) for name in self._case.stores):
-                self._simulator = stack.enter_context(Simulator())
-                self._upload()
+                if self.is_s3(name):
+                    self._simulators[name] = stack.enter_context(_simulator(members))
+            self._upload()
             self._outside = of_directory(outside)
             self._close = stack.pop_all()
         return self
@@ -58,12 +58,15 @@ class Scene:
     ) -> None:
         self._close.close()
 
-    @property
-    def simulator(self) -> Simulator:
-        """The server of the stores of kind s3."""
-        if self._simulator is None:
-            raise SuiteError(f"{self._case.id}: no store is of kind s3")
-        return self._simulator
+    def simulator(self, name: str) -> Simulator:
+        """The server of a store of kind s3."""
+        if name not in self._simulators:
+            raise SuiteError(f"{self._case.id}: the store {name} is not of kind s3")
+        return self._simulators[name]
+
+    def faults(self, name: str) -> list[Fault]:
+        """The faults of a store of kind s3 that the case asks for."""
+        return [Fault(**fault) for fault in self._members(name).get("faults", ())]
 
     def is_s3(self, name: str) -> bool:
         """Whether a store of the case is of kind s3."""
@@ -82,8 +85,12 @@ class Scene:
         """A store as requests have it."""
         if not self.is_s3(name):
             return {"kind": "directory", "path": str(self.path(name))}
-        endpoint = self.simulator.endpoint
-        return {"kind": "s3", "endpoint": endpoint, "bucket": self._bucket(name), "prefix": _PREFIX.rstrip("/")}
+        return {
+            "kind": "s3",
+            "endpoint": self.simulator(name).endpoint,
+            "bucket": self._bucket(name),
+            "prefix": "",
+        }
 
     def out(self) -> Path:
         """A fresh directory for files of a response."""
@@ -95,13 +102,8 @@ class Scene:
     def snapshot(self, name: str) -> Snapshot:
         """What lies in a store now."""
         if self.is_s3(name):
-            return of_objects(self.simulator.dump(self._bucket(name), prefix=_PREFIX))
+            return of_objects(self.simulator(name).dump(self._bucket(name)))
         return of_directory(self.path(name))
-
-    def key(self, name: str, key: str) -> str:
-        """A key of a store as the journal of the simulator has it."""
-        self._members(name)
-        return _PREFIX + key
 
     def view(self, name: str) -> Path:
         """A directory with what lies in a store now, to be looked at by the oracle."""
@@ -110,19 +112,14 @@ class Scene:
         directory = self._base / "views" / name
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-        self.simulator.dump_tree(directory, self._bucket(name), prefix=_PREFIX)
+        self.simulator(name).dump_tree(directory, self._bucket(name))
         return directory
 
     def outside_findings(self) -> list[str]:
         """What changed outside the stores; nothing may."""
         found = [f"outside/{each}" for each in self._outside.differences(of_directory(self._base / "outside"))]
         found += _others(self._base, {"stores", "outs", "views", "outside", "saved"}, "")
-        found += _others(self._base / "stores", set(self._case.stores), "stores/")
-        for name in self._case.stores:
-            if self.is_s3(name):
-                keys = self.simulator.dump(self._bucket(name))
-                found += [f"{key} is new in the bucket of {name}" for key in keys if not key.startswith(_PREFIX)]
-        return found
+        return found + _others(self._base / "stores", set(self._case.stores), "stores/")
 
     def save(self) -> None:
         """Remember the stores as they are now, for ``reset``."""
@@ -137,9 +134,8 @@ class Scene:
         for name in self._case.stores:
             shutil.rmtree(self.path(name))
             _copy(self._saved / name, self.path(name), times=True)
-        if self._simulator is not None:
-            self._round += 1
-            self._upload()
+        self._round += 1
+        self._upload()
 
     def _members(self, name: str) -> Mapping[str, Any]:
         if name not in self._case.stores:
@@ -150,11 +146,11 @@ class Scene:
         return f"scf-{name}-{self._round}"
 
     def _upload(self) -> None:
-        for name in self._case.stores:
-            if self.is_s3(name):
-                self.simulator.add_bucket(self._bucket(name))
-                self.simulator.load(self.path(name), self._bucket(name), prefix=_PREFIX)
-        self.simulator.clear()
+        for name, simulator in self._simulators.items():
+            simulator.add_bucket(self._bucket(name))
+            simulator.load(self.path(name), self._bucket(name))
+            simulator.clear()
+            simulator.plan(*self.faults(name))
 
 
 def fill(directory: Path, case: Path, members: Mapping[str, Any], outside: Path) -> None:
@@ -173,6 +169,13 @@ def fill(directory: Path, case: Path, members: Mapping[str, Any], outside: Path)
     ages = members.get("ages", {})
     if ages:
         _age(directory, ages)
+
+
+def _simulator(members: Mapping[str, Any]) -> Simulator:
+    """A server for one store."""
+    made = Simulator(ignore_conditions=members.get("ignore_conditions", False), page=members.get("page", 1000))
+    made.clock.offset = members.get("clock", 0)
+    return made
 
 
 def _pad(path: Path, byte: int, count: int) -> None:

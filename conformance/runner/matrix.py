@@ -23,13 +23,10 @@ _TIMEOUT = 30.0
 class Party:
     """An implementation that takes part."""
 
+    label: str
+    """What tables call it; no two are called the same."""
     session: Session
     hello: Hello
-
-    @property
-    def label(self) -> str:
-        """What tables call it."""
-        return f"{self.hello.name} {self.hello.version}"
 
     @property
     def writes(self) -> bool:

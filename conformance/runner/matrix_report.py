@@ -63,11 +63,11 @@ def _page(cells: Sequence[Cell]) -> str:
         row = [cell for cell in cells if cell.writer == writer]
         found = "".join(f'<td class="{"fail" if each.failures else "pass"}">{_numbers(each)}</td>' for each in row)
         rows.append(f'<tr><th scope="row">{escape(writer)}</th>{found}</tr>')
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     parts = [
         f"<h1>{title}</h1>",
         "<p>How many of the checkpoints that the one wrote the other gave back bit for bit.</p>",
-        f'<div class="wide" role="region" aria-label="Matrix" tabindex="0"><table><thead><tr>{head}</tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table></div>",
+        f'<div class="wide" role="region" aria-label="Matrix" tabindex="0">{table}</div>',
         *(_failures(cell) for cell in cells if cell.failures),
     ]
     return page(title, "\n".join(parts))

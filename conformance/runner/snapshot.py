@@ -57,16 +57,27 @@ def after_findings(wanted: Mapping[str, Any], before: Snapshot, now: Snapshot) -
         allowed = {here for key in wanted["only"] for here in _matching(keys, key)}
         found += [f"{key} is not there" for key in wanted["only"] if not _matching(keys, key)]
         found += [f"{key} should not be there" for key in sorted(keys - allowed)]
+    for key in wanted.get("same", ()):
+        for there in sorted(_matching(set(before.objects), key)):
+            if there not in keys:
+                found.append(f"{there} is gone")
+            elif before.objects[there] != now.objects[there]:
+                found.append(f"{there} changed")
+    for key, what in wanted.get("content", {}).items():
+        expected = f"{what['size']} bytes {what['sha256']}"
+        if now.objects.get(key) != expected:
+            found.append(f"{key}: expected {expected}, found {now.objects.get(key, 'nothing')}")
     if wanted.get("unchanged"):
         found += before.differences(now)
     return found if len(found) <= _SHOWN else [*found[:_SHOWN], f"and {len(found) - _SHOWN} more"]
 
 
 def _matching(keys: set[str], key: str) -> set[str]:
-    """The keys that a key of a case is about; it may end in ``*``."""
-    if key.endswith("*"):
-        return {here for here in keys if here.startswith(key[:-1])}
-    return {key} & keys
+    """The keys that a key of a case is about; ``*`` stands for any characters."""
+    if "*" not in key:
+        return {key} & keys
+    pattern = re.compile(".*".join(map(re.escape, key.split("*"))), re.DOTALL)
+    return {here for here in keys if pattern.fullmatch(here)}
 
 
 def _files(directory: Path, prefix: str) -> Iterator[tuple[str, str]]:

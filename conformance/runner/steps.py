@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from . import judge
 from .client import Broken, CannotStart
+from .judge import Moment
 from .match import unexpected
 from .materialise import Scene
+from .order import order_mistakes
 from .outcome import Verdict
 from .placing import Placed, placed
 from .session import Hello, Session
@@ -51,25 +54,34 @@ class Trial:
         """Run one step (from 0); None if all is well. Broken, CannotStart."""
         self.at = number
         request = self.place(number)
-        return self.judge(number, request, self.ask(request))
+        audited = {each["audit"] for each in self._expected(number) if "audit" in each}
+        moments = {name: judge.moment(self.scene.view(name)) for name in audited}
+        return self.judge(number, request, self.ask(request), moments)
 
-    def judge(self, number: int, request: Placed, response: Json) -> Verdict | None:
-        """Whether the response to a step is what is expected; None if all is well."""
-        expect = self.case.steps[number]["expect"]
+    def judge(self, number: int, request: Placed, response: Json, before: Mapping[str, Moment]) -> Verdict | None:
+        """Whether a step's response is what is expected, with the stores as they were before; None if all is well."""
+        expect = self._expected(number)
         texts = unexpected(expect, response, self.index, request.out)
         if texts and response["result"] == "unsupported":
             return self._unsupported(number, response["what"])
-        texts = texts or self._audited(expect, request.request, response)
+        texts = texts or self._audited(expect, request.request, response, before)
         if not texts:
             return None
         head, *more = texts
         return Verdict("fail", f"{request.request['op']}: {head}", tuple(more), number + 1)
 
-    def _audited(self, expect: Any, request: Json, response: Json) -> list[str]:
-        alternatives = [expect] if isinstance(expect, dict) else expect
-        stores = {each["audit"] for each in alternatives if "audit" in each and each["result"] == response["result"]}
-        found = [text for name in sorted(stores) for text in judge.audit(self.scene.view(name), request)]
-        return ["what was written is not right:", *found] if found else []
+    def _expected(self, number: int) -> Sequence[Json]:
+        expect = self.case.steps[number]["expect"]
+        return [expect] if isinstance(expect, dict) else expect
+
+    def _audited(
+        self, expect: Sequence[Json], request: Json, response: Json, before: Mapping[str, Moment]
+    ) -> list[str]:
+        found = []
+        for name in {each["audit"] for each in expect if "audit" in each and each["result"] == response["result"]}:
+            now = judge.moment(self.scene.view(name))
+            found += judge.audit(before[name], now, request, response, should=self.index.level(self.case) == "SHOULD")
+        return [f"what was written is not right: {found[0]}", *found[1:]] if found else []
 
     def _unsupported(self, number: int, what: str) -> Verdict:
         if what not in self.case.options:
@@ -114,6 +126,8 @@ def _left(trial: Trial) -> Verdict | None:
     found = [f"outside the stores: {text}" for text in trial.scene.outside_findings()]
     for name, wanted in trial.case.record.get("after", {}).items():
         texts = after_findings(wanted, trial.before[name], trial.scene.snapshot(name))
+        if "order" in wanted:
+            texts += order_mistakes(wanted["order"], trial.scene.simulator(name).requests)
         found += [f"store {name}: {text}" for text in texts]
     return Verdict("fail", f"afterwards: {found[0]}", tuple(found[1:])) if found else None
 

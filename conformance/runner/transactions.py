@@ -9,13 +9,14 @@ from typing import Any, Final, Protocol, cast
 
 from ..transactions.killer import Killer, KillerUnavailable
 from ..transactions.s3_faults import Fault, FaultKind
+from ..transactions.simulator import Simulator
 from .client import Broken, CannotStart
-from .materialise import Scene
+from .judge import Moment, moment
 from .outcome import Verdict
 from .placing import Placed
 from .session import Session
 from .steps import Trial, broken_verdict
-from .transaction_judges import Before, Judge, KeptOrGone, OldOrNew, before, order_findings
+from .transaction_judges import Judge, KeptOrGone, OldOrNew, order_findings
 
 __all__ = ["MOST", "QUICK", "run_transaction", "spread"]
 
@@ -59,7 +60,11 @@ class _Run:
     settings: Json
     digest: str | None
     """That of the last response before the step."""
-    old: Before
+    before: Moment
+
+    def now(self) -> Moment:
+        """The store as it is now."""
+        return moment(self.trial.scene.view(self.store))
 
     def request(self) -> Placed:
         """The request of the step as it is sent now."""
@@ -104,8 +109,10 @@ def _over_directory(trial: Trial) -> Iterator[tuple[Session, _Place]]:
 
 @contextmanager
 def _over_s3(trial: Trial) -> Iterator[tuple[Session, _Place]]:
-    trial.scene.simulator.on_kill = trial.session.strike
-    yield trial.session, _Requests(trial.scene)
+    store = trial.case.steps[-1]["request"]["store"][1:]
+    simulator = trial.scene.simulator(store)
+    simulator.on_kill = trial.session.strike
+    yield trial.session, _Requests(simulator, trial.scene.faults(store))
 
 
 class _Calls:
@@ -137,31 +144,32 @@ class _Calls:
 class _Requests:
     """Requests to the simulator."""
 
-    def __init__(self, scene: Scene) -> None:
-        self._scene = scene
+    def __init__(self, simulator: Simulator, always: Sequence[Fault]) -> None:
+        self._simulator = simulator
+        self._always = always
 
     def begin(self, fault: str | None, at: int) -> None:
-        simulator = self._scene.simulator
-        simulator.clear()
-        if fault is not None:
-            kind = "fail" if fault == "outage" else fault.replace("-", "_")
-            simulator.plan(Fault(
-                kind=cast("FaultKind", kind), at=at, persistent=fault == "outage", seconds=_STALL
-            ))  # fmt: skip
+        self._simulator.clear()
+        self._simulator.plan(*([_fault(fault, at)] if fault else ()), *self._always)
 
     def end(self) -> None:
-        self._scene.simulator.plan()
+        self._simulator.plan(*self._always)
 
     def count(self) -> int:
-        return len(self._scene.simulator.requests)
+        return len(self._simulator.requests)
 
     def killed(self) -> bool:
-        faults = (request.fault for request in self._scene.simulator.requests)
+        faults = (request.fault for request in self._simulator.requests)
         return any(fault is not None and fault.kind.startswith("kill") for fault in faults)
 
     def shown(self, at: int) -> str:
-        request = next((each for each in self._scene.simulator.requests if each.number == at), None)
+        request = next((each for each in self._simulator.requests if each.number == at), None)
         return f"{request.operation} {request.key}" if request is not None else "?"
+
+
+def _fault(name: str, at: int) -> Fault:
+    kind = cast("FaultKind", "fail" if name == "outage" else name.replace("-", "_"))
+    return Fault(kind=kind, at=at, persistent=name == "outage", seconds=_STALL)
 
 
 def _all_runs(trial: Trial, place: _Place, settings: Json, most: int) -> Verdict:
@@ -174,8 +182,7 @@ def _all_runs(trial: Trial, place: _Place, settings: Json, most: int) -> Verdict
                 return verdict
         trial.scene.save()
         store = trial.case.steps[last]["request"]["store"][1:]
-        old = before(trial.scene.view(store), trial.scene.snapshot(store))
-        run = _Run(trial, place, last, store, settings, trial.digest, old)
+        run = _Run(trial, place, last, store, settings, trial.digest, moment(trial.scene.view(store)))
         verdict = _undisturbed(run)
         if verdict is not None:
             return verdict
@@ -209,7 +216,7 @@ def _undisturbed(run: _Run) -> Verdict | None:
         response = run.trial.ask(request)
     finally:
         run.place.end()
-    verdict = run.trial.judge(run.last, request, response)
+    verdict = run.trial.judge(run.last, request, response, {run.store: run.before})
     if verdict is not None:
         return verdict
     wrong = _order(run, request)
@@ -224,7 +231,7 @@ def _disturbed(run: _Run, fault: str, at: int) -> list[str]:
     if fault.startswith("kill"):
         trial.session.prepare()
     request = run.request()
-    judge: Judge = (OldOrNew if run.settings["judge"] == "old-or-new" else KeptOrGone)(run.old, request.request)
+    judge: Judge = (OldOrNew if run.settings["judge"] == "old-or-new" else KeptOrGone)(run.before, request.request)
     response: Json | None = None
     run.place.begin(fault, at)
     try:
@@ -235,16 +242,16 @@ def _disturbed(run: _Run, fault: str, at: int) -> list[str]:
     finally:
         run.place.end()
     if response is None and scene.is_s3(run.store):
-        scene.simulator.settle()
+        scene.simulator(run.store).settle()
     found = _answered(response, trial)
-    found += judge.disturbed(scene.view(run.store), scene.snapshot(run.store), response)
+    found += judge.disturbed(run.now(), response)
     found += _order(run, request)
     return found or _repeated(run, judge)
 
 
 def _repeated(run: _Run, judge: Judge) -> list[str]:
     response = run.trial.ask(run.request())
-    return judge.repeated(run.trial.scene.view(run.store), response)
+    return judge.repeated(run.now(), response)
 
 
 def _answered(response: Json | None, trial: Trial) -> list[str]:
@@ -261,5 +268,4 @@ def _order(run: _Run, request: Placed) -> list[str]:
     scene = run.trial.scene
     if run.settings["judge"] != "old-or-new" or not scene.is_s3(run.store):
         return []
-    prefix = scene.key(run.store, "")
-    return order_findings(scene.view(run.store), request.request, scene.simulator.requests, prefix)
+    return order_findings(run.now(), request.request, scene.simulator(run.store).requests)

@@ -33,11 +33,10 @@ def expected_read(request: Json, item: str) -> Json:
     for writer in request["writers"]:
         for path, tensor in _tensors((), writer["trees"].get(item, ["map", []])):
             leaves.setdefault(json.dumps(path), {"path": list(path), "tensor": tensor})
+    assets = request["items"][item]["assets"]
     return {
         "tensors": {"$set": [_leaf(each["path"], each["tensor"]) for each in leaves.values()]},
-        "assets": [
-            {"name": name, "file": _file(bytes.fromhex(data))} for name, data in request["items"][item]["assets"].items()
-        ],
+        "assets": [{"name": name, "file": _file(bytes.fromhex(data))} for name, data in assets.items()],
     }
 
 
@@ -50,10 +49,8 @@ def _file(data: bytes) -> Json:
     return {"$file": {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}}
 
 
-def _tensors(path: Path, node: Sequence[Any] | None) -> Iterator[tuple[Path, Mapping[str, Any]]]:
+def _tensors(path: Path, node: Sequence[Any]) -> Iterator[tuple[Path, Mapping[str, Any]]]:
     """The tensor leaves of a tree with their paths (section 8.4)."""
-    if node is None:
-        return
     kind, *rest = node
     if kind == "tensor":
         yield path, rest[0]
@@ -64,7 +61,8 @@ def _tensors(path: Path, node: Sequence[Any] | None) -> Iterator[tuple[Path, Map
         for number, inner in enumerate(rest[0]):
             yield from _tensors((*path, {"int": str(number)}), inner)
     elif kind == "indexed":
-        for number, inner in enumerate(rest[2]):
+        held = rest[2].items() if isinstance(rest[2], dict) else enumerate(rest[2])
+        for number, inner in held:
             yield from _tensors((*path, {"int": str(number)}), inner)
     elif kind == "flattened":
         for name, inner in rest[0]:

@@ -8,6 +8,8 @@ from pyckpt.format.dtypes import dtype_of
 from pyckpt.format.geometry import Box, Region
 
 MASK = (1 << 64) - 1
+MOST_DIMENSIONS = 64
+"""Of an array; what has more is refused before its content counts."""
 
 
 def elements(fill, dtype, shape):
@@ -19,7 +21,7 @@ def elements(fill, dtype, shape):
     values = np.empty(count, dtype=object)
     for position in range(count):
         values[position] = _element(fill, position) & ((1 << width) - 1)
-    return values.reshape(shape)
+    return values.reshape(shape) if len(shape) <= MOST_DIMENSIONS else values
 
 
 def _element(fill, position):
@@ -49,7 +51,8 @@ def bytes_of(values, dtype, region):
     """The region's elements, in run order, packed."""
     cut = tuple(slice(offset, offset + size) for offset, size in zip(region.box.offset, region.box.size, strict=True))
     width = dtype_of(dtype).bits
-    chosen = values[cut].reshape(-1)[region.start : region.stop].tolist()
+    box = values if len(cut) > MOST_DIMENSIONS else np.asarray(values[cut], dtype=object)
+    chosen = box.reshape(-1)[region.start : region.stop].tolist()
     if width % 8 == 0:
         return b"".join(value.to_bytes(width // 8, "little") for value in chosen)
     stream = sum(value << place * width for place, value in enumerate(chosen))

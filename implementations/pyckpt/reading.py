@@ -14,13 +14,17 @@ from pyckpt.engine.load import load
 from pyckpt.engine.memory import MemorySink
 from pyckpt.engine.open import open_root
 from pyckpt.engine.verify import verify
-from pyckpt.errors import NotFound
+from pyckpt.errors import NotFound, PyckptError
 from pyckpt.format.dtypes import byte_count, dtype_of
 from pyckpt.format.geometry import Region
 from pyckpt.format.keys import check_checkpoint_name, check_item_name
 from pyckpt.format.tree import TensorRef, walk
 from stores import open_store
 from content import region_of
+
+
+PLANNED = ("state.layout", "dtype.unsupported", "codec.unsupported", "digest.unsupported")
+"""Codes that are found before bytes are read."""
 
 
 def inspect(request, stage):
@@ -146,7 +150,12 @@ def read_region(request, stage):
     stage.phase = "read"
     files = []
     for number, message in enumerate(request["regions"]):
-        _store(request["out"], str(number), node.read(region_of(message)))
+        try:
+            data = node.read(region_of(message))
+        except PyckptError as error:
+            stage.phase = "plan" if error.code in PLANNED else "read"
+            raise
+        _store(request["out"], str(number), data)
         files.append(str(number))
     return {"dtype": node.dtype, "files": files}
 

@@ -162,7 +162,7 @@ def _rng(request, target):
         random.setstate(before[0])
         np.random.set_state(before[1])
         torch.set_rng_state(before[2])
-    return {"seeds": seeds} if seeds else {}
+    return {"seeds": seeds}
 
 
 def _unchanged(before):

@@ -12,7 +12,7 @@ FIXED = {
     "tree.schema": "manifest", "digest.missing": "manifest", "object.missing": "read", "object.size": "read",
     "object.header": "read", "object.header_digest": "read", "block.digest": "read", "block.codec": "read",
     "asset.missing": "read", "asset.size": "read", "asset.digest": "read", "external.digest": "commit",
-    "tensor.missing": "plan", "store.split": "save", "store.io": "store",
+    "tensor.missing": "plan", "item.missing": "open", "store.split": "save", "store.io": "store",
 }  # fmt: skip
 """Codes that arise in one phase only (registry of error codes); None: as the operation says."""
 
@@ -25,10 +25,13 @@ class Stage:
 
     def rejected(self, error: PyckptError):
         """The response for an error of pyckpt."""
+        phase = FIXED.get(error.code) or self.phase
+        if error.code == "tiling.inexact":
+            phase = "commit" if self.phase in ("save", "commit") else "manifest"
         response = {
             "result": "rejected",
             "code": error.code,
-            "phase": FIXED.get(error.code) or self.phase,
+            "phase": phase,
             "subject": error.key,
             "message": str(error),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pyckpt
 from content import bytes_of, elements, region_of
 from nodes import from_message
-from pyckpt.engine.collect import collect_garbage
+from pyckpt.engine.collect import GRACE_SECONDS, collect_garbage
 from pyckpt.engine.coordinator import Single
 from pyckpt.engine.delete import delete
 from pyckpt.engine.leaves import ItemState, Piece, TensorLeaf
@@ -132,9 +132,9 @@ def _holders(writers):
     held = {}
     for rank, writer in enumerate(writers):
         for name, tree in writer["trees"].items():
+            item = held.setdefault(name, {})
             for path, leaf in _leaves(tree):
-                key = (path, str(leaf["regions"]))
-                held.setdefault(name, {}).setdefault(key, []).append(rank)
+                item.setdefault((path, str(leaf["regions"])), []).append(rank)
     return held
 
 
@@ -179,7 +179,6 @@ def delete_(request, stage):
 def gc(request, stage):
     """Garbage collection."""
     stage.phase = "delete"
-    collected = collect_garbage(
-        open_store(request["store"]), grace=request["grace"], dry_run=request.get("dry_run", False)
-    )
+    grace = GRACE_SECONDS if request["grace"] is None else request["grace"]
+    collected = collect_garbage(open_store(request["store"]), grace=grace, dry_run=request.get("dry_run", False))
     return {"removed": list(collected.keys)}

@@ -15,7 +15,7 @@ from pyckpt.engine.open import OpenCheckpoint, OpenItem, open_root
 from pyckpt.engine.read import read_jobs
 from pyckpt.errors import NotFound, UsageError
 from pyckpt.format.dtypes import byte_count, dtype_of
-from pyckpt.format.geometry import Box, Ints, Region
+from pyckpt.format.geometry import Box, Ints, Region, check_region
 from pyckpt.format.root import Root
 from pyckpt.format.tree import Flattened, Indexed, Node, TensorRef
 from pyckpt.storage.base import Store
@@ -196,7 +196,12 @@ class LazyTensor:
         return self._reading.wrap(self.read(region), self.dtype, shape)
 
     def read(self, region: Region) -> bytearray:
-        """Bytes of a region in row-major order, verified. Raises Corrupt ``block.*`` or ``object.*``."""
+        """Bytes of a region in row-major order, verified.
+
+        Raises UsageError ``state.layout`` for a region that leaves the tensor or cuts a byte, Corrupt ``block.*`` or
+        ``object.*``.
+        """
+        check_region(region, self.shape, dtype_of(self.dtype).bits)
         sink = MemorySink(byte_count(dtype_of(self.dtype), region.elements))
         request = TensorRequest((), self.number, Target(((region, sink),)))
         reads, sinks = plan_reads(self._item.manifest, [request])

@@ -17,7 +17,7 @@ from pyckpt.engine.listing import Listed, list_checkpoints
 from pyckpt.engine.merge import merge_item
 from pyckpt.engine.open import load_item
 from pyckpt.engine.table import WriterTable
-from pyckpt.errors import AlreadyExists, Corrupt, InvalidKey, PyckptError, SaveAborted, StateDiverged
+from pyckpt.errors import AlreadyExists, Corrupt, InvalidKey, LimitExceeded, PyckptError, SaveAborted, StateDiverged
 from pyckpt.format.digest import sha256_hex
 from pyckpt.format.keys import (
     ROOT_NAME,
@@ -34,6 +34,7 @@ from pyckpt.format.manifest import Manifest, compress_manifest, encode_manifest
 from pyckpt.format.manifest_check import check_manifest
 from pyckpt.format.root import Descriptor, ItemEntry, Root, decode_root, encode_root
 from pyckpt.format.version import SPEC_VERSION
+from pyckpt.limits import MAX_JSON_INT
 from pyckpt.storage.base import AlreadyThere, Store
 
 __all__ = ["Assets", "Commit", "Committed"]
@@ -88,6 +89,14 @@ class Commit:
         unchanged, compared = self._freshness(manifests, listed)
         entries = {name: self._store_item(name, each) for name, each in manifests.items()}
         entries = self._store_assets(entries, assets)
+        sequence = 1 + max((each.root.sequence for each in listed if each.root is not None), default=0)
+        if sequence > MAX_JSON_INT:
+            raise LimitExceeded(
+                "limit.exceeded",
+                f"the newest checkpoint has the highest sequence that there is, {MAX_JSON_INT}",
+                key=self.checkpoint,
+                hint="save to another store, or delete the checkpoint with that sequence",
+            )
         root = Root(
             spec=SPEC_VERSION,
             attempt=self.attempt,
@@ -96,7 +105,7 @@ class Commit:
             writer_version=self.writer[1],
             features_read=(),
             features_write=(),
-            sequence=1 + max((each.root.sequence for each in listed if each.root is not None), default=0),
+            sequence=sequence,
             parent=self.parent,
             metadata=self.metadata,
             items=entries,

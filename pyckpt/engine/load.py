@@ -12,7 +12,7 @@ import msgpack
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.leaves import Binder, BoundItem
 from pyckpt.engine.load_plan import plan_jobs, plan_reads
-from pyckpt.engine.open import OpenItem, checked_root, decode_item, manifest_bytes, root_bytes
+from pyckpt.engine.open import OpenItem, check_objects, checked_root, decode_item, manifest_bytes, root_bytes
 from pyckpt.engine.options import LoadOptions, Progress
 from pyckpt.engine.read import read_jobs
 from pyckpt.engine.report import LoadReport
@@ -65,6 +65,10 @@ def load(
     bound: dict[str, BoundItem] = {}
 
     def bind() -> bytes:
+        if coordinator.rank == 0 and options.strict:
+            # Fresh tensors are allocated while they are bound: the bytes that the manifest claims have to exist first.
+            for item in wanted:
+                check_objects(store, opened[item])
         for item, binder in wanted.items():
             bound[item] = binder.bind(opened[item])
         return _pack_findings(bound)

@@ -29,13 +29,20 @@ class MemorySource:
 
 
 class MemorySink:
-    """Fresh host memory of ``nbytes`` bytes."""
+    """Fresh host memory of ``nbytes`` bytes, taken when it is first asked for: a reader has found the bytes by then."""
 
-    __slots__ = ("data", "nbytes")
+    __slots__ = ("_data", "nbytes")
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
-        self.data = bytearray(nbytes)
+        self._data: bytearray | None = None
+
+    @property
+    def data(self) -> bytearray:
+        """The memory."""
+        if self._data is None:
+            self._data = bytearray(self.nbytes)
+        return self._data
 
     def open(self) -> memoryview:
         """The memory itself."""

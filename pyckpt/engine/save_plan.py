@@ -149,9 +149,7 @@ def _checked_size(item: str, slot: Slot, piece: Piece, dtype: DType) -> int:
     """Bytes of a piece, whose region lies within the tensor and whose memory has just that size."""
     region, shape = piece.region, slot.leaf.shape
     if region.start or region.box.size != shape or any(region.box.offset):
-        check_region(region, shape)
-        if dtype.bits & 7:
-            _check_rows(item, slot, region, dtype)
+        check_region(region, shape, dtype.bits, f"{item}/{slot.name}")
     nbytes = (region.stop - region.start) * dtype.bits >> 3
     if nbytes != piece.source.nbytes or (dtype.bits & 7 and nbytes != byte_count(dtype, region.elements)):
         raise UsageError(
@@ -161,20 +159,6 @@ def _checked_size(item: str, slot: Slot, piece: Piece, dtype: DType) -> int:
             hint="declare the region that the local tensor really holds",
         )
     return nbytes
-
-
-def _check_rows(item: str, slot: Slot, region: Region, dtype: DType) -> None:
-    """Elements of less than a byte can only be cut where rows begin and end at a byte."""
-    box, shape = region.box, slot.leaf.shape
-    whole = box.size == shape
-    ends = () if whole else (box.offset[-1], box.size[-1], shape[-1])
-    if any(count * dtype.bits & 7 for count in (region.start, region.stop, *ends)):
-        raise UsageError(
-            "state.layout",
-            f"{dtype.name} of {dtype.bits} bits is cut within a byte",
-            key=f"{item}/{slot.name}",
-            hint="cut at multiples of a byte in the last dimension",
-        )
 
 
 def _shard(

@@ -103,8 +103,8 @@ def row_major_strides(size: Sequence[int]) -> Ints:
     return tuple(strides)
 
 
-def region_problem(region: Region, shape: Ints) -> str:
-    """What is wrong with a region of a tensor of this shape, or an empty string."""
+def region_problem(region: Region, shape: Ints, bits: int = 8) -> str:
+    """What is wrong with a region of a tensor of this shape and bits per element, or an empty string."""
     offset, size = region.box.offset, region.box.size
     if len(offset) != len(shape) or len(size) != len(shape):
         return f"the box {_text(region)} has {len(size)} dimensions, the shape {list(shape)} has {len(shape)}"
@@ -113,14 +113,20 @@ def region_problem(region: Region, shape: Ints) -> str:
             return f"the box {_text(region)} leaves the shape {list(shape)} in dimension {d}"
     if not 0 <= region.start <= region.stop <= region.box.volume:
         return f"the run of {_text(region)} leaves its box of {region.box.volume} elements"
+    if bits & 7:
+        # Elements of less than a byte can only be cut where rows begin and end at a byte.
+        ends = () if size == shape else (offset[-1], size[-1], shape[-1])
+        if any(count * bits & 7 for count in (region.start, region.stop, *ends)):
+            return f"{_text(region)} of {list(shape)} cuts elements of {bits} bits within a byte"
     return ""
 
 
-def check_region(region: Region, shape: Ints) -> None:
-    """Refuse a region that isn't within a tensor of this shape, with ``UsageError`` ``state.layout``."""
-    problem = region_problem(region, shape)
+def check_region(region: Region, shape: Ints, bits: int = 8, key: str = "") -> None:
+    """Refuse a region that isn't within a tensor of this shape, or cuts a byte: ``UsageError`` ``state.layout``."""
+    problem = region_problem(region, shape, bits)
     if problem:
-        raise UsageError("state.layout", problem, hint="offsets, sizes and runs count elements of the global tensor")
+        hint = "offsets, sizes and runs count elements of the global tensor; small ones are cut where a byte ends"
+        raise UsageError("state.layout", problem, key=key, hint=hint)
 
 
 def run_boxes(size: Ints, start: int, stop: int) -> tuple[Box, ...]:

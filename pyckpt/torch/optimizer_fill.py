@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -34,6 +35,8 @@ def fill_optimizer(
     if state is None or groups is None:
         fill.differs(path, "the target is an optimizer, the checkpoint has no state and groups here")
         return lambda: optimizer
+    for problem in _membership(state, groups):
+        fill.differs(path, problem)
     fqns = {
         param: tuple(fill.stored_name(name) for name in own)
         for param, own in names.names_of(optimizer_params(optimizer), fill.key(path)).items()
@@ -54,6 +57,13 @@ def fill_optimizer(
         return optimizer
 
     return finish
+
+
+def _membership(state: Mapping[Any, Any], groups: Mapping[Any, Any]) -> list[str]:
+    """Parameters that are in several groups, or have state and are in none."""
+    counts = Counter(name for group in groups.values() for name in group["params"])
+    problems = [f"the parameter {name!r} is in {count} groups" for name, count in counts.items() if count > 1]
+    return problems + [f"the parameter {name!r} has state and is in no group" for name in state if name not in counts]
 
 
 def _parts(node: Node) -> tuple[Mapping[str, Any] | None, Mapping[str, Any] | None]:
@@ -135,6 +145,7 @@ def _bind_groups(
 ) -> list[Callable[[], object]]:
     holder = {name: key for key, group in stored.items() for name in group["params"]}
     steps: list[Callable[[], object]] = []
+    spread: dict[Any, str] = {}
     for name, group in zip(group_ids(optimizer.param_groups), optimizer.param_groups, strict=True):
         where = (*path, "groups", name)
         holders = {holder[fqn] for param in group["params"] for fqn in fqns[id(param)] if fqn in holder}
@@ -145,6 +156,12 @@ def _bind_groups(
         if source is None or source not in stored:
             fill.misses(where, name, [str(key) for key in stored])
             continue
+        if source in spread and group["params"]:
+            other = spread[source]
+            fill.differs((*path, "groups", source), f"its parameters are in the groups {other!r} and {name!r} here")
+            continue
+        if group["params"]:
+            spread[source] = name
         for param in group["params"]:
             if not any(fqn in holder for fqn in fqns[id(param)]):
                 fqn = fqns[id(param)][0]

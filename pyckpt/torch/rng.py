@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +82,10 @@ def collect_rng() -> dict[str, Any]:
 def restore_rng(state: Mapping[str, Any]) -> None:
     """Sets every generator that ``state`` has a state for. ``StateMismatch`` if one doesn't fit; then none is set."""
     steps: list[Callable[[], object]] = []
+    # None: the process that saved had no such generator.
+    state = {member: value for member, value in state.items() if value is not None}
     try:
+        _check_numbers(state)
         if "python" in state:
             python = state["python"]
             words = tuple(int(word) for word in python["state"].tolist())
@@ -108,6 +111,28 @@ def restore_rng(state: Mapping[str, Any]) -> None:
         raise StateMismatch("state.mismatch", f"not a random state: {error}", key="rng") from error
     for step in steps:
         step()
+
+
+def _check_numbers(state: Mapping[str, Any]) -> None:
+    """Holds numbers against the ranges of section 16.5 of the specification; generators take some that lie outside."""
+    if (python := state.get("python")) is not None:
+        words, gauss = python["state"], python["gauss"]
+        _demand(type(python["version"]) is int and python["version"] == 3, "python/version", python["version"])
+        _demand(words.dtype == torch.uint32 and words.shape == (625,), "python/state", words)
+        _demand(int(words[-1]) <= 624, "python/state, the position", int(words[-1]))
+        _demand(gauss is None or type(gauss) is float, "python/gauss", gauss)
+    if (numpy := state.get("numpy")) is not None:
+        key, position, gauss = numpy["key"], numpy["position"], numpy["gauss"]
+        _demand(numpy["algorithm"] == "MT19937", "numpy/algorithm", numpy["algorithm"])
+        _demand(key.dtype == torch.uint32 and key.shape == (624,), "numpy/key", key)
+        _demand(type(position) is int and 0 <= position <= 624, "numpy/position", position)
+        _demand(type(numpy["has_gauss"]) is int and numpy["has_gauss"] in (0, 1), "numpy/has_gauss", numpy["has_gauss"])
+        _demand(type(gauss) is float and (numpy["has_gauss"] == 1 or gauss == 0.0), "numpy/gauss", gauss)
+
+
+def _demand(holds: bool, where: str, found: object) -> None:
+    if not holds:
+        raise StateMismatch("state.mismatch", f"not a state of this generator: {found!r:.80}", key=f"rng/{where}")
 
 
 def _accelerator_steps(stored: Mapping[str, Any]) -> list[Callable[[], object]]:
@@ -138,11 +163,13 @@ def _accelerator() -> tuple[str, Any]:
     return current.type, module
 
 
-def reseed(state: torch.Tensor, index: int) -> None:
-    """Seeds all generators from SHA-256 over a torch CPU state and an index."""
+def reseed(state: torch.Tensor, index: int, members: Collection[str] = _MEMBERS) -> None:
+    """Seeds generators from SHA-256 over a torch CPU state and an index (section 16.5 of the specification)."""
     seed = hashlib.sha256(state.numpy().tobytes() + index.to_bytes(8, "little")).digest()
-    random.seed(int.from_bytes(seed[:8], "little"))
-    np.random.seed(int.from_bytes(seed[8:12], "little"))  # noqa: NPY002
+    if "python" in members:
+        random.seed(int.from_bytes(seed[:8], "little"))
+    if "numpy" in members:
+        np.random.seed(int.from_bytes(seed[8:12], "little"))  # noqa: NPY002
     torch.manual_seed(int.from_bytes(seed[12:20], "little") >> 1)
 
 
@@ -168,7 +195,7 @@ def rng_filler(fill: Filling, node: Node, rng: RNG, path: Path) -> Callable[[], 
     if wanted == "reseed" and "torch" in stored and stored["torch"].size != size:
         first = fill.fresh(stored["torch"].values.get(0), (*path, "torch", 0))
         if isinstance(first, torch.Tensor):
-            return _then(lambda: reseed(first, index), rng)
+            return _then(lambda: reseed(first, index, stored), rng)
     values = {}
     for member, indexed in stored.items():
         rule: OnResize = "error" if wanted == "reseed" else wanted

@@ -6,7 +6,7 @@ import pytest
 import zstandard
 
 from conformance.generate.frames import FRAMES, Frame
-from conformance.generate.odd_frames import frame, literals, raw, repeated
+from conformance.generate.odd_frames import frame, literals, match, raw, repeated
 
 
 @pytest.mark.parametrize("name", FRAMES)
@@ -34,3 +34,8 @@ def test_frames_by_hand_decode(options: dict[str, object]) -> None:
     blocks = [raw(b"abc"), repeated(7, 500), literals(9, 400), raw(b"")]
     made = frame(blocks, 903, **options)  # type: ignore[arg-type]
     assert zstandard.ZstdDecompressor().decompress(made) == b"abc" + b"\x07" * 500 + b"\x09" * 400
+
+
+def test_a_match_by_hand_repeats_what_came_before() -> None:
+    made = frame([raw(b"0123"), match(b"abcd", 2, 3, 4), match(b"", 3, 0, 7)], 19)
+    assert zstandard.ZstdDecompressor().decompress(made) == b"0123abcdabcddabcdda"

@@ -177,6 +177,24 @@ def test_the_protocol_reads_it(tmp_path):
             "plan",
         ),
         ({"op": "read", "item": "model", "assets": ["other.json"]}, "asset.missing", "read"),
+        *(
+            ({"op": "read_region", "item": "model", "path": path, "regions": regions}, "usage.invalid", "plan")
+            for path, regions in (
+                ("moment", []),
+                ([1.5], []),
+                ([{"int": 1, "text": 2}], []),
+                ([{"int": True}], []),
+                ([{"int": "1x"}], []),
+                (["moment"], {}),
+                (["moment"], [5]),
+                (["moment"], [{"offset": 0, "size": [1, 1]}]),
+                (["moment"], [{"offset": [0, 0], "size": ["9" * 5000, 1]}]),
+                (["moment"], [{"offset": [0, 0], "size": [1, 1], "run": [0]}]),
+            )
+        ),
+        ({"op": "inspect", "items": [1]}, "usage.invalid", "plan"),
+        ({"op": "inspect", "checkpoint": 1}, "usage.invalid", "plan"),
+        ({"op": "verify", "deep": 1}, "usage.invalid", "plan"),
         ({"op": "nothing"}, "usage.invalid", "plan"),
         ({"op": "hello", "protocol": "2.0"}, "usage.invalid", "plan"),
     ],
@@ -186,6 +204,11 @@ def test_the_protocol_refuses_with_code_and_phase(tmp_path, request_, code, phas
     (answer,) = ask({"store": store, "checkpoint": "step_2", "out": str(tmp_path), **request_})
     assert (answer["result"], answer["code"], answer["phase"]) == ("rejected", code, phase)
     assert answer["message"]
+
+
+def test_a_store_of_an_unknown_kind_is_unsupported():
+    (answer,) = ask({"op": "list", "store": {"kind": "tape"}})
+    assert (answer["result"], answer["what"]) == ("unsupported", "tape")
 
 
 def test_lines_that_are_no_requests_are_answered():

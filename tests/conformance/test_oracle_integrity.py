@@ -29,6 +29,7 @@ from conformance.oracle.errors import Rejected
 from conformance.oracle.opening import open_root
 from conformance.oracle.reading import read_region
 from conformance.oracle.regions import whole
+from conformance.oracle.store import NoSuchKey
 from conformance.oracle.verify import verify
 
 OBJECT = "c/model/3f9c2a71d0b84e55-00000.safetensors"
@@ -125,6 +126,19 @@ def test_objects_that_are_gone_or_have_another_size():
         assert code_of(store, "w") == (code, "read")
         assert read_all(store, "b") == B.data
         assert codes(store) == codes(store, deep=False) == [code]
+
+
+class Vanishing(MemoryStore):
+    """A store whose objects are deleted after their sizes were looked up."""
+
+    def get_range(self, key: str, begin: int, end: int) -> bytes:
+        raise NoSuchKey(key)
+
+
+def test_an_object_that_is_deleted_while_it_is_read():
+    store = Vanishing(store_of(draft()).objects)
+    assert code_of(store, "w") == ("object.missing", "read")
+    assert codes(store) == ["object.missing"]
 
 
 def test_a_failing_store_is_never_absence_nor_soundness():

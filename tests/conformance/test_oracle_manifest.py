@@ -198,6 +198,11 @@ FAULTS = [
     change("objects", 0, "data_start", value=0),
     change("objects", 0, "data_start", value=4100),
     change("objects", 0, "data_start", value=8192),
+    every(
+        change("objects", 0, "data_start", value=4100),
+        change("objects", 0, "size", value=lambda size: size + 4),
+        shards("offset", column("u64", [4108, 4204, 4100])),
+    ),
     change("objects", 0, "block", value=2048),
     change("objects", 0, "block", value=5000),
     change("objects", 0, "block", value=2**31),
@@ -264,6 +269,58 @@ def test_faults_of_regions_and_unassigned_shards(twist):
 )
 def test_faults_of_encoded_shards(twist):
     assert faulty(twist, ENCODED) == "manifest.schema"
+
+
+def with_blocks_of(size) -> Draft:
+    """The encoded draft, with stored blocks of a size that follows from the decoded one."""
+    item = ENCODED.items["model"]
+    return Draft(items={"model": replace(item, shards=(replace(item.shards[0], encode=size), item.shards[1]))})
+
+
+def test_the_bounds_of_a_stored_block():
+    largest = with_blocks_of(lambda data: bytes(len(data) + -(-len(data) // 128) + 1024))
+    assert codes(largest) == ["block.codec"]
+    assert codes(with_blocks_of(lambda data: b"x")) == ["block.codec"]
+    assert refused(with_blocks_of(lambda data: bytes(len(data) + -(-len(data) // 128) + 1025))) == "manifest.schema"
+    assert refused(with_blocks_of(lambda data: b"")) == "manifest.schema"
+
+
+def in_order(*rows: int, dims: tuple[int, ...]):
+    """A twist that puts the rows of the shard table into this order; `dims` are their numbers of dimensions before."""
+    widths = {"tensor": 4, "object": 4, "codec": 2, "entry_size": 2, "block_digest": 32}
+
+    def twist(record):
+        columns = record["shards"]["columns"]
+        for name, data in columns.items():
+            if name.startswith("box_"):
+                ends = [8 * sum(dims[:end]) for end in range(len(dims) + 1)]
+                columns[name] = b"".join(data[ends[row] : ends[row + 1]] for row in rows)
+            elif name != "entry":
+                width = widths.get(name, 8)
+                columns[name] = b"".join(data[row * width : (row + 1) * width] for row in rows)
+
+    return twist
+
+
+TWO_LOST = ROWS.with_item(
+    "model",
+    shards=(*ROWS.items["model"].shards, Shard(None, name="more", data=b"1")),
+)
+
+
+@pytest.mark.parametrize("rows", [(3, 0, 1, 2, 4, 5), (1, 0, 2, 3, 4, 5), (0, 2, 1, 3, 4, 5), (4, 0, 1, 2, 3, 5)])
+def test_shards_out_of_order(rows):
+    same = TWO_LOST.with_item("model", record=in_order(0, 1, 2, 3, 4, 5, dims=(2, 2, 2, 1, 0, 0)))
+    assert codes(same) == []
+    assert faulty(in_order(*rows, dims=(2, 2, 2, 1, 0, 0)), TWO_LOST) == "manifest.schema"
+
+
+def test_unassigned_shards_out_of_order():
+    def swapped(record):
+        in_order(0, 1, 2, 3, 5, 4, dims=(2, 2, 2, 1, 0, 0))(record)
+        record["shards"]["columns"]["entry"] = b"morelost"
+
+    assert faulty(swapped, TWO_LOST) == "manifest.schema"
 
 
 @pytest.mark.parametrize(
@@ -442,25 +499,38 @@ def test_external_objects():
     assert codes(store_of(renamed, a=origin)) == ["object.header"]
 
 
-def test_a_carried_over_item_is_read_from_its_origin():
-    origin = store_of(draft(), "a")
+def carried_over(one: Draft) -> Draft:
+    """A checkpoint with the item `model` of this one, which lies under the name a, as `other`."""
     member = {}
-    store_of(draft().with_(members=lambda members: member.update(members["items"]["model"])))
-    manifest = dict(member["manifest"])
-    manifest["store_key"] = f"a/{manifest.pop('key')}"
-    asset = dict(member["assets"]["config.json"])
-    asset["store_key"] = f"a/{asset.pop('key')}"
-    again = Draft(
-        carried={"other": {**member, "manifest": manifest, "assets": {"config.json": asset}}},
-        external=[{"checkpoint": "a", "digest": "0" * 64}],
+    inner = one.members
+    store_of(one.with_(members=lambda members: (inner and inner(members), member.update(members["items"]["model"]))))
+
+    def moved(descriptor):
+        return {"store_key": f"a/{descriptor['key']}", "size": descriptor["size"], "sha256": descriptor["sha256"]}
+
+    assets = {name: moved(descriptor) for name, descriptor in member["assets"].items()}
+    return Draft(
+        carried={"other": {**member, "manifest": moved(member["manifest"]), "assets": assets}},
+        external=[{"checkpoint": name, "digest": "0" * 64} for name in "ab"],
     )
-    store = store_of(again)
-    store.objects |= origin.objects
+
+
+def test_a_carried_over_item_is_read_from_its_origin():
+    store = store_of(carried_over(draft()), a=draft())
     assert codes(store) == []
     item = opened(store, "other")
     assert read_region(item, 0, whole((4, 6))) == W.data
     assert item.manifest.objects[0].key == "a/model/3f9c2a71d0b84e55-00000.safetensors"
-    assert codes(store_of(again)) == ["external.missing"]
+    assert codes(carried_over(draft())) == ["external.missing"]
+
+
+@pytest.mark.parametrize(("base", "code"), [("a", "manifest.schema"), ("b", "external.missing")])
+def test_a_carried_over_manifest_does_not_name_its_base_by_store_key(base, code):
+    def renamed(record):
+        record["objects"][0]["store_key"] = f"{base}/{record['objects'][0].pop('key')}"
+
+    origin = draft().with_item("model", record=renamed)
+    assert codes(store_of(carried_over(origin), a=origin)) == [code]
 
 
 def test_empty_tensors():

@@ -113,7 +113,9 @@ SCHEMA_FAULTS = [
     change(*ASSET, "key", value="model/0123456789abcde.d/config.json"),
     change(*ASSET, "key", value="model/../config.json"),
     change("items", "model", "assets", "a/../b", value={"key": "model/a/../b", "size": 0, "sha256": "0" * 64}),
-    change("items", "model", "assets", "config.json/b", value={"key": "model/x", "size": 0, "sha256": "0" * 64}),
+    change(
+        "items", "model", "assets", "config.json/b", value={"key": "model/config.json/b", "size": 0, "sha256": "0" * 64}
+    ),
 ]
 
 
@@ -145,6 +147,8 @@ def by_store_key(place, key, external="a"):
         by_store_key(["manifest"], "a/manifest-3f9c2a71d0b84e55.msgpack.zst"),
         by_store_key(["manifest"], "a/b/model/manifest-3f9c2a71d0b84e55.msgpack.zst"),
         by_store_key(["manifest"], "../model/manifest-3f9c2a71d0b84e55.msgpack.zst", ".."),
+        by_store_key(["manifest"], "../model/manifest-3f9c2a71d0b84e55.msgpack.zst"),
+        by_store_key(["manifest"], "a/.x/manifest-3f9c2a71d0b84e55.msgpack.zst"),
         by_store_key(["assets", "config.json"], "a/x/other.json"),
         by_store_key(["assets", "config.json"], "c/model/config.json", "a"),
     ],
@@ -201,6 +205,20 @@ def test_features(feature):
         open_root(alone, "c", writing=True)
 
 
+def test_the_item_name_is_checked_by_itself():
+    def twist(members):
+        by_store_key(["manifest"], STORE_KEY)(members)
+        members["items"] = {".x": {**members["items"]["model"], "assets": {}}}
+
+    assert root_code(draft().with_(members=twist)) == "root.schema"
+
+
+def test_what_may_be_read_may_be_written(monkeypatch):
+    monkeypatch.setattr("conformance.oracle.root.FEATURES", frozenset({"x", "y"}))
+    assert codes(draft().with_(features={"read": ["x"], "write": ["x", "y"]})) == []
+    assert root_code(draft().with_(features={"read": ["x"], "write": ["y"]})) == "root.schema"
+
+
 def test_a_feature_in_read_alone_is_unknown_first():
     assert root_code(draft().with_(features={"read": ["x"], "write": []})) == "feature.unsupported"
 
@@ -245,6 +263,8 @@ def test_a_root_of_more_than_64_mib():
     data = build(draft())["checkpoint.json"]
     fits = seal(data[85:].ljust(67_108_864 - 85))
     assert read_root(fits, "c")
+    with pytest.raises(Rejected, match=r"limit\.exceeded"):
+        read_root(fits + b" ", "c")
     store = MemoryStore({"c/checkpoint.json": fits + b" "})
     with pytest.raises(Rejected) as caught:
         open_root(store, "c")

@@ -132,6 +132,7 @@ def _refused() -> Iterator[Case]:
     chain = carrier({"a": origin})
     renewed = simple(seed=7, attempt=THIRD, sequence=3)
     kept = {key: data for key, data in checkpoint(origin, "a").items() if key != "a/checkpoint.json"}
+    own = {key: data for key, data in checkpoint(origin, "c").items() if key != "c/checkpoint.json"}
     chained = {**kept, **checkpoint(chain, "b")}
     feature = origin.with_(features={"read": [], "write": ["x-new"]})
     rows: tuple[tuple[str, str, str, list[str], tuple[str, ...], Mapping[str, bytes], str], ...] = (
@@ -147,7 +148,7 @@ def _refused() -> Iterator[Case]:
         ("origin-renewed", "Another checkpoint has the origin's name now", "b", ["SCF-REF-007"],
          ("external.digest", "external.missing"), {**chained, **checkpoint(renewed, "a")}, "carry-from-carrier"),
         ("own-name", "The origin's name is that of the new checkpoint", "b", ["SCF-REF-001"],
-         ("external.missing", "usage.invalid"), checkpoint(carrier({"c": origin}), "b"), "carry-from-carrier"),
+         ("external.missing", "usage.invalid"), {**own, **checkpoint(carrier({"c": origin}), "b")}, "carry-from-carrier"),
         ("feature", "The source has a feature that protects objects in an unknown way", "a",
          ["SCF-ROOT-024", "SCF-COMPAT-004"], ("feature.unsupported",), checkpoint(feature, "a"), "carry-item"),
         ("missing", "There is no checkpoint of the source's name", "z", ["SCF-MODEL-001"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,11 +12,11 @@ from ..case import Case
 from ..drafts import STEP, ZSTD, B, W, content, one, unassigned, whole
 from ..drafts_b import KEY, cut, filled, grid, key, pieces, sound, unsound
 from ..forms import accepted, refused
+from .objects_header import Change, swapped
 from .objects_valid import header
 
 __all__ = ["cases", "columns"]
 
-Change = Callable[[bytes], bytes]
 DISAGREE = ["SCF-OBJ-007", "SCF-DIG-013"]
 
 
@@ -24,14 +24,6 @@ def columns(record: Record) -> dict[str, Any]:
     """The columns of a manifest's shard table."""
     found: dict[str, Any] = record["shards"]["columns"]
     return found
-
-
-def _swapped(old: bytes, new: bytes) -> Change:
-    def change(text: bytes) -> bytes:
-        assert text.count(old) == 1, (old, text)
-        return text.replace(old, new)
-
-    return change
 
 
 def cases() -> Iterator[Case]:
@@ -45,25 +37,25 @@ def cases() -> Iterator[Case]:
 
 def _plain() -> Iterator[Case]:
     changed: dict[str, tuple[str, Change]] = {
-        "name": ("The entry of w is named v.", _swapped(b'"w":', b'"v":')),
-        "name-case": ("The entry of w is named W.", _swapped(b'"w":', b'"W":')),
-        "name-with-region": ("The whole tensor's entry has a region in its name.", _swapped(b'"w":', b'"w@[0:2,0:3]":')),
-        "name-invisible": ("The name of the entry of b ends in a zero-width space.", _swapped(b'"b":', b'"b\\u200b":')),
+        "name": ("The entry of w is named v.", swapped(b'"w":', b'"v":')),
+        "name-case": ("The entry of w is named W.", swapped(b'"w":', b'"W":')),
+        "name-with-region": ("The whole tensor's entry has a region in its name.", swapped(b'"w":', b'"w@[0:2,0:3]":')),
+        "name-invisible": ("The name of the entry of b ends in a zero-width space.", swapped(b'"b":', b'"b\\u200b":')),
         "names-exchanged": (
             "The names of the two entries are exchanged.",
             lambda t: t.replace(b'"w":', b'"@":').replace(b'"b":', b'"w":').replace(b'"@":', b'"b":'),
         ),
-        "dtype-of-same-size": ("The entry of w has the dtype I32.", _swapped(b'"F32"', b'"I32"')),
+        "dtype-of-same-size": ("The entry of w has the dtype I32.", swapped(b'"F32"', b'"I32"')),
         "dtype-of-half": (
             "The entry of w is BF16 of twice as many elements.",
-            _swapped(b'"F32","shape":[2,3]', b'"BF16","shape":[2,6]'),
+            swapped(b'"F32","shape":[2,3]', b'"BF16","shape":[2,6]'),
         ),
-        "shape-exchanged": ("The entry of w has the shape [3, 2].", _swapped(b"[2,3]", b"[3,2]")),
-        "shape-flat": ("The entry of w has the shape [6].", _swapped(b"[2,3]", b"[6]")),
-        "shape-with-one": ("The entry of w has the shape [1, 2, 3].", _swapped(b"[2,3]", b"[1,2,3]")),
+        "shape-exchanged": ("The entry of w has the shape [3, 2].", swapped(b"[2,3]", b"[3,2]")),
+        "shape-flat": ("The entry of w has the shape [6].", swapped(b"[2,3]", b"[6]")),
+        "shape-with-one": ("The entry of w has the shape [1, 2, 3].", swapped(b"[2,3]", b"[1,2,3]")),
         "place": (
             "The entries meet at byte 26, not 24, of the data.",
-            lambda t: (
+            lambda _: (
                 b'{"w":{"dtype":"BF16","shape":[13],"data_offsets":[0,26]},'
                 b'"b":{"dtype":"BF16","shape":[2],"data_offsets":[26,30]}}'
             ),
@@ -86,14 +78,14 @@ def _shapes() -> Iterator[Case]:
         "without-lanes",
         "The entry of a C128 tensor [3, 4] is F64 [3, 8], without a dimension of lanes.",
         "objects-lanes-of-boxes",
-        header(_swapped(b"[3,4,2]", b"[3,8]"), one(z)),
+        header(swapped(b"[3,4,2]", b"[3,8]"), one(z)),
     )
     flat = pieces(z, cut((3, 4), 5, 7))
     yield _disagrees(
         "run-without-lanes",
         "The entry of a run of five C128 elements is F64 [10].",
         "objects-lanes-of-runs",
-        header(_swapped(b'"shape":[5,2],"data_offsets":[0,80]', b'"shape":[10],"data_offsets":[0,80]'), flat),
+        header(swapped(b'"shape":[5,2],"data_offsets":[0,80]', b'"shape":[10],"data_offsets":[0,80]'), flat),
     )
     w = filled("w", "F32", (4, 6))
     runs = pieces(w, cut((4, 6), 6))
@@ -101,48 +93,46 @@ def _shapes() -> Iterator[Case]:
         "run-as-box",
         "The entry of a run of the elements 0 to 5 has the shape [1, 6] of the row that they are.",
         "objects-derived-names",
-        header(_swapped(b'"shape":[6]', b'"shape":[1,6]'), runs),
+        header(swapped(b'"shape":[6]', b'"shape":[1,6]'), runs),
     )
     boxes = pieces(w, grid([1, 4], [6]))
     yield _disagrees(
         "box-as-run",
         "The entry of the box of one row has the shape [6].",
         "objects-derived-names",
-        header(_swapped(b'"shape":[1,6]', b'"shape":[6]'), boxes),
+        header(swapped(b'"shape":[1,6]', b'"shape":[6]'), boxes),
     )
     scalar = one(filled("s", "I64", ()))
     yield _disagrees(
         "scalar-as-vector",
         "The entry of a scalar has the shape [1].",
         "objects-scalars",
-        header(_swapped(b'"shape":[]', b'"shape":[1]'), scalar),
+        header(swapped(b'"shape":[]', b'"shape":[1]'), scalar),
     )
-    coded = one(
-        filled("t", "I64", ()), shards=(Shard(0, codec=1, encode=plain_frame),), codecs=((), (ZSTD,))
-    )
+    coded = one(filled("t", "I64", ()), shards=(Shard(0, codec=1, encode=plain_frame),), codecs=((), (ZSTD,)))
     yield _disagrees(
         "encoded-dtype",
         "The entry of an encoded shard is I8, not U8.",
         "objects-scalars",
-        header(_swapped(b'"U8"', b'"I8"'), coded),
+        header(swapped(b'"U8"', b'"I8"'), coded),
     )
     yield _disagrees(
         "encoded-shape",
         "The entry of an encoded shard of 17 bytes has the shape [1, 17].",
         "objects-scalars",
-        header(_swapped(b"[17]", b"[1,17]"), coded),
+        header(swapped(b"[17]", b"[1,17]"), coded),
     )
     yield _disagrees(
         "encoded-name",
         "The entry of an encoded shard lacks the +enc of its derived name.",
         "objects-scalars",
-        header(_swapped(b"+enc", b""), coded),
+        header(swapped(b"+enc", b""), coded),
     )
     yield _disagrees(
         "run-name",
         "The entry of a run lacks the run in its name.",
         "objects-derived-names",
-        header(_swapped(b"(0:6)", b""), runs),
+        header(swapped(b"(0:6)", b""), runs),
     )
 
 
@@ -168,13 +158,13 @@ def _numbers() -> Iterator[Case]:
         "explicit-name",
         "The manifest gives the entry the name renamed, and the header has it under its derived name.",
         "objects-explicit-names",
-        header(_swapped(b'"renamed"', b'"w"'), explicit),
+        header(swapped(b'"renamed"', b'"w"'), explicit),
     )
     yield _disagrees(
         "unassigned-name",
         "The unassigned shard has another name in the header than in the manifest.",
         "objects-unassigned",
-        header(_swapped(b'"copy@[0:2]"', b'"copy"'), unassigned()),
+        header(swapped(b'"copy@[0:2]"', b'"copy"'), unassigned()),
     )
     two = (Object(), Object(number=1))
     moved = Draft({"model": Item((W, B), shards=(Shard(0), Shard(1, object=1)), objects=two)})
@@ -182,7 +172,7 @@ def _numbers() -> Iterator[Case]:
         "entry-of-another-object",
         "The entry of w stands under the name of b, which is a shard of another object.",
         "objects-plain",
-        header(_swapped(b'"w":', b'"b":'), moved),
+        header(swapped(b'"w":', b'"b":'), moved),
     )
 
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 
 from ...oracle.encode import Draft, Object, Shard, Tensor
 from ..case import Case
-from ..drafts import content, one, unassigned, whole
+from ..drafts import W, content, one, whole
 from ..drafts_b import unsound
 from .objects_valid import header
 
-__all__ = ["cases"]
+__all__ = ["Change", "cases", "swapped"]
 
 Change = Callable[[bytes], bytes]
 W_ENTRY = b'"w":{"dtype":"F32","shape":[2,3],"data_offsets":[0,24]}'
@@ -18,7 +18,9 @@ B_ENTRY = b'"b":{"dtype":"BF16","shape":[3],"data_offsets":[24,30]}'
 DEEP = 10_000
 
 
-def _replaced(old: bytes, new: bytes) -> Change:
+def swapped(old: bytes, new: bytes) -> Change:
+    """Puts one text in place of another one, which is there once."""
+
     def change(text: bytes) -> bytes:
         assert text.count(old) == 1, (old, text)
         return text.replace(old, new)
@@ -44,22 +46,22 @@ FORM: dict[str, tuple[str, Change]] = {
     "second-object": ("A second JSON object follows the first.", lambda t: t + b"{}"),
     "trailing-comma": ("A comma stands before the closing brace.", lambda t: t[:-1] + b",}"),
     "cut-off": ("The closing brace is missing.", lambda t: t[:-1]),
-    "empty-text": ("The header is spaces only.", lambda t: b""),
-    "not-utf8": ("A text has the bytes c3 28, which are not UTF-8.", _replaced(b'"pt"', b'"\xc3\x28"')),
-    "surrogate": ("A text has the escape of a lone surrogate.", _replaced(b'"pt"', b'"\\ud800"')),
-    "control-character": ("A text has a line feed as it is.", _replaced(b'"pt"', b'"p\nt"')),
-    "single-quotes": ("A text stands in single quotes.", _replaced(b'"pt"', b"'pt'")),
-    "comment": ("A comment stands between two members.", _replaced(b',"w"', b',/*x*/"w"')),
-    "not-a-number": ("NaN stands where a size belongs.", _replaced(b"[2,3]", b"[2,NaN]")),
-    "leading-zero": ("A size has a leading zero.", _replaced(b"[2,3]", b"[2,03]")),
-    "deep": (f"Arrays nest {DEEP} levels deep.", _replaced(b"[2,3]", b"[" * DEEP + b"]" * DEEP)),
+    "empty-text": ("The header is spaces only.", lambda _: b""),
+    "not-utf8": ("A text has the bytes c3 28, which are not UTF-8.", swapped(b'"pt"', b'"\xc3\x28"')),
+    "surrogate": ("A text has the escape of a lone surrogate.", swapped(b'"pt"', b'"\\ud800"')),
+    "control-character": ("A text has a line feed as it is.", swapped(b'"pt"', b'"p\nt"')),
+    "single-quotes": ("A text stands in single quotes.", swapped(b'"pt"', b"'pt'")),
+    "comment": ("A comment stands between two members.", swapped(b',"w"', b',/*x*/"w"')),
+    "not-a-number": ("NaN stands where a size belongs.", swapped(b"[2,3]", b"[2,NaN]")),
+    "leading-zero": ("A size has a leading zero.", swapped(b"[2,3]", b"[2,03]")),
+    "deep": (f"Arrays nest {DEEP} levels deep.", swapped(b"[2,3]", b"[" * DEEP + b"]" * DEEP)),
 }
 
 DUPLICATES: dict[str, tuple[str, Change]] = {
     "duplicate-entry": ("The entry b stands twice, equal.", lambda t: t[:-1] + b"," + B_ENTRY + b"}"),
     "duplicate-entry-first-wrong": (
         "An entry w of another place comes before the right entry w.",
-        _replaced(b',"w"', b',"w":{"dtype":"F32","shape":[2,3],"data_offsets":[6,30]},"w"'),
+        swapped(b',"w"', b',"w":{"dtype":"F32","shape":[2,3],"data_offsets":[6,30]},"w"'),
     ),
     "duplicate-escaped": (
         "The entry b stands twice, once with its name as an escape.",
@@ -68,74 +70,74 @@ DUPLICATES: dict[str, tuple[str, Change]] = {
     "duplicate-metadata": ("__metadata__ stands twice.", lambda t: t[:-1] + b',"__metadata__":{}}'),
     "duplicate-in-metadata": (
         "A member of __metadata__ stands twice.",
-        _replaced(b'"format":"pt"', b'"format":"pt","format":"pt"'),
+        swapped(b'"format":"pt"', b'"format":"pt","format":"pt"'),
     ),
     "duplicate-in-entry": (
         "The member dtype of an entry stands twice.",
-        _replaced(b'"dtype":"F32"', b'"dtype":"F32","dtype":"F32"'),
+        swapped(b'"dtype":"F32"', b'"dtype":"F32","dtype":"F32"'),
     ),
 }
 
 MEMBERS: dict[str, tuple[str, Change]] = {
     "unknown-member": (
         "An entry has a fourth member.",
-        _replaced(b'"shape":[2,3]', b'"shape":[2,3],"x":null'),
+        swapped(b'"shape":[2,3]', b'"shape":[2,3],"x":null'),
     ),
-    "without-dtype": ("An entry has no dtype.", _replaced(b'"dtype":"F32",', b"")),
-    "without-shape": ("An entry has no shape.", _replaced(b'"shape":[2,3],', b"")),
-    "without-offsets": ("An entry has no data_offsets.", _replaced(b',"data_offsets":[0,24]', b"")),
+    "without-dtype": ("An entry has no dtype.", swapped(b'"dtype":"F32",', b"")),
+    "without-shape": ("An entry has no shape.", swapped(b'"shape":[2,3],', b"")),
+    "without-offsets": ("An entry has no data_offsets.", swapped(b',"data_offsets":[0,24]', b"")),
     "entry-null": ("A member of the header is null.", lambda t: t[:-1] + b',"x":null}'),
     "entry-number": ("A member of the header is a number.", lambda t: t[:-1] + b',"x":1}'),
     "entry-text": ("A member of the header is a text.", lambda t: t[:-1] + b',"x":"pt"}'),
     "entry-array": (
         "An entry is an array of its three values.",
-        _replaced(W_ENTRY, b'"w":["F32",[2,3],[0,24]]'),
+        swapped(W_ENTRY, b'"w":["F32",[2,3],[0,24]]'),
     ),
     "metadata-null": ("__metadata__ is null.", lambda t: b'{"__metadata__":null' + t[t.index(b',"w"') :]),
     "metadata-array": ("__metadata__ is an array.", lambda t: b'{"__metadata__":[]' + t[t.index(b',"w"') :]),
-    "metadata-number": ("A value of __metadata__ is a number.", _replaced(b'"pt"', b"1")),
-    "metadata-object": ("A value of __metadata__ is an object.", _replaced(b'"pt"', b"{}")),
-    "dtype-number": ("A dtype is a number.", _replaced(b'"F32"', b"32")),
-    "dtype-lower-case": ("A dtype is written in lower case.", _replaced(b'"F32"', b'"f32"')),
-    "shape-text": ("A shape has a text.", _replaced(b"[2,3]", b'[2,"3"]')),
-    "shape-float": ("A shape has the float 3.0.", _replaced(b"[2,3]", b"[2,3.0]")),
-    "shape-exponent": ("A shape has the float 3e0.", _replaced(b"[2,3]", b"[2,3e0]")),
-    "shape-negative": ("A shape has two negative sizes.", _replaced(b"[2,3]", b"[-2,-3]")),
-    "shape-boolean": ("A shape has a boolean.", _replaced(b"[2,3]", b"[2,3,true]")),
-    "shape-null": ("A shape is null.", _replaced(b"[2,3]", b"null")),
-    "shape-number": ("A shape is a number.", _replaced(b"[3]", b"3")),
+    "metadata-number": ("A value of __metadata__ is a number.", swapped(b'"pt"', b"1")),
+    "metadata-object": ("A value of __metadata__ is an object.", swapped(b'"pt"', b"{}")),
+    "dtype-number": ("A dtype is a number.", swapped(b'"F32"', b"32")),
+    "dtype-lower-case": ("A dtype is written in lower case.", swapped(b'"F32"', b'"f32"')),
+    "shape-text": ("A shape has a text.", swapped(b"[2,3]", b'[2,"3"]')),
+    "shape-float": ("A shape has the float 3.0.", swapped(b"[2,3]", b"[2,3.0]")),
+    "shape-exponent": ("A shape has the float 3e0.", swapped(b"[2,3]", b"[2,3e0]")),
+    "shape-negative": ("A shape has two negative sizes.", swapped(b"[2,3]", b"[-2,-3]")),
+    "shape-boolean": ("A shape has a boolean.", swapped(b"[2,3]", b"[2,3,true]")),
+    "shape-null": ("A shape is null.", swapped(b"[2,3]", b"null")),
+    "shape-number": ("A shape is a number.", swapped(b"[3]", b"3")),
     "shape-overflow": (
         "The sizes of a shape multiply to 6 modulo 2^64.",
-        _replaced(b"[2,3]", b"[6148914691236517206,3,3]"),
+        swapped(b"[2,3]", b"[6148914691236517206,3,3]"),
     ),
-    "shape-too-large": ("A size is above 2^63 - 1.", _replaced(b"[2,3]", b"[2,18446744073709551619]")),
-    "offsets-one": ("data_offsets has one number.", _replaced(b"[0,24]", b"[24]")),
-    "offsets-three": ("data_offsets has three numbers.", _replaced(b"[0,24]", b"[0,24,30]")),
-    "offsets-float": ("data_offsets has floats.", _replaced(b"[0,24]", b"[0.0,24.0]")),
-    "offsets-text": ("data_offsets has texts.", _replaced(b"[0,24]", b'["0","24"]')),
-    "offsets-negative": ("The first entry begins at -24.", _replaced(b"[0,24]", b"[-24,0]")),
-    "offsets-reversed": ("data_offsets has the end first.", _replaced(b"[0,24]", b"[24,0]")),
-    "offsets-too-large": ("An end is 2^64 + 24.", _replaced(b"[0,24]", b"[0,18446744073709551640]")),
+    "shape-too-large": ("A size is above 2^63 - 1.", swapped(b"[2,3]", b"[2,18446744073709551619]")),
+    "offsets-one": ("data_offsets has one number.", swapped(b"[0,24]", b"[24]")),
+    "offsets-three": ("data_offsets has three numbers.", swapped(b"[0,24]", b"[0,24,30]")),
+    "offsets-float": ("data_offsets has floats.", swapped(b"[0,24]", b"[0.0,24.0]")),
+    "offsets-text": ("data_offsets has texts.", swapped(b"[0,24]", b'["0","24"]')),
+    "offsets-negative": ("The first entry begins at -24.", swapped(b"[0,24]", b"[-24,0]")),
+    "offsets-reversed": ("data_offsets has the end first.", swapped(b"[0,24]", b"[24,0]")),
+    "offsets-too-large": ("An end is 2^64 + 24.", swapped(b"[0,24]", b"[0,18446744073709551640]")),
 }
 
 PLACES: dict[str, tuple[str, Change]] = {
     "order": (
         "The entries stand in another order than their data.",
-        _replaced(W_ENTRY + b"," + B_ENTRY, B_ENTRY + b"," + W_ENTRY),
+        swapped(W_ENTRY + b"," + B_ENTRY, B_ENTRY + b"," + W_ENTRY),
     ),
-    "hole": ("The second entry begins a byte after the end of the first.", _replaced(b"[24,30]", b"[25,31]")),
-    "overlap": ("The second entry begins within the first.", _replaced(b"[24,30]", b"[22,28]")),
-    "begins-late": ("The first entry begins at byte 2 of the data.", _replaced(b"[0,24]", b"[2,26]")),
+    "hole": ("The second entry begins a byte after the end of the first.", swapped(b"[24,30]", b"[25,31]")),
+    "overlap": ("The second entry begins within the first.", swapped(b"[24,30]", b"[22,28]")),
+    "begins-late": ("The first entry begins at byte 2 of the data.", swapped(b"[0,24]", b"[2,26]")),
     "ends-early": (
         "The last entry ends before the data does.",
-        _replaced(b'"shape":[3],"data_offsets":[24,30]', b'"shape":[2],"data_offsets":[24,28]'),
+        swapped(b'"shape":[3],"data_offsets":[24,30]', b'"shape":[2],"data_offsets":[24,28]'),
     ),
     "ends-late": (
         "The last entry ends after the data does.",
-        _replaced(b'"shape":[3],"data_offsets":[24,30]', b'"shape":[4],"data_offsets":[24,32]'),
+        swapped(b'"shape":[3],"data_offsets":[24,30]', b'"shape":[4],"data_offsets":[24,32]'),
     ),
-    "size-of-shape": ("An entry has fewer bytes than its dtype and shape.", _replaced(b"[2,3]", b"[2,4]")),
-    "size-of-dtype": ("An entry has more bytes than its dtype and shape.", _replaced(b'"F32"', b'"F16"')),
+    "size-of-shape": ("An entry has fewer bytes than its dtype and shape.", swapped(b"[2,3]", b"[2,4]")),
+    "size-of-dtype": ("An entry has more bytes than its dtype and shape.", swapped(b'"F32"', b'"F16"')),
 }
 
 
@@ -146,7 +148,10 @@ def cases() -> Iterator[Case]:
             yield _refused(name, fault, header(change))
     heads: dict[str, tuple[str, Change]] = {
         "padded-by-zeros": ("The header is padded by zero bytes.", lambda head: head.rstrip(b" ").ljust(4096, b"\0")),
-        "padded-by-newlines": ("The header is padded by line feeds.", lambda head: head.rstrip(b" ").ljust(4096, b"\n")),
+        "padded-by-newlines": (
+            "The header is padded by line feeds.",
+            lambda head: head.rstrip(b" ").ljust(4096, b"\n"),
+        ),
         "tab-behind": ("A tab stands among the spaces behind the header.", _behind(b"\t")),
         "text-behind": ("A letter stands among the spaces behind the header.", _behind(b"x")),
         "length-short": ("N is 4096 less than the header has.", _length(4088)),
@@ -191,7 +196,7 @@ def _empty() -> Iterator[Case]:
         "object.header",
         ["SCF-OBJ-001"],
         "objects-unassigned",
-        unassigned(shards=copy),
+        one(W, shards=copy),
     )
     inside = (Shard(0), Shard(1), Shard(2))
     empty = Tensor("e", "F32", (0,), b"")
@@ -204,7 +209,7 @@ def _empty() -> Iterator[Case]:
         "object.header",
         ["SCF-OBJ-001"],
         "objects-empty-tensors",
-        header(_replaced(b"[8,8]", b"[4,4]"), placed).with_item("model", record=_moved),
+        header(swapped(b"[8,8]", b"[4,4]"), placed).with_item("model", record=_moved),
     )
 
 

@@ -14,6 +14,7 @@ from ..drafts_b import cut, filled, grid, pieces, region_case, run, sound
 
 __all__ = ["cases", "header"]
 
+
 def header(change: Callable[[bytes], bytes], draft: Draft | None = None) -> Draft:
     """Tensors ``w`` and ``b``, each whole (or another draft), with the JSON text of the first header changed."""
     made = draft or whole()

@@ -199,3 +199,5 @@ for await (const line of createInterface({ input: process.stdin, crlfDelay: Infi
   process.stdout.write(`${JSON.stringify({ id: request.id, ...(await answer(request)) })}\n`);
   if (request.op === 'bye') break;
 }
+// after bye the other side may keep its end open
+process.stdin.destroy();

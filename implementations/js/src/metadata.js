@@ -4,7 +4,6 @@ import { MAXJSON } from './limits.js';
 
 const DECIMAL = /^-?[1-9][0-9]*$/;
 const FLOATS = new Map([['nan', NaN], ['inf', Infinity], ['-inf', -Infinity]]);
-const EMPTY = Object.freeze(new Map());
 
 const outside = (value) => value > MAXJSON || value < -MAXJSON;
 
@@ -17,30 +16,29 @@ function tagged(name, value, fail) {
   return fail(`metadata has a tag that is not one of the format: ${name}`);
 }
 
+/** The object with its values decoded: the same Map, unless it is a tag or has names that lose a `$`. */
 function decodeObject(members, fail, top) {
-  const result = new Map();
+  let escaped = false;
   for (const [name, value] of members) {
-    if (!name.startsWith('$')) {
-      result.set(name, decode(value, fail));
-    } else if (name.startsWith('$$')) {
-      result.set(name.slice(1), decode(value, fail));
-    } else if (top || members.size > 1) {
-      fail(`metadata has a tag where there can be none: ${name}`);
-    } else {
+    if (name.startsWith('$') && !name.startsWith('$$')) {
+      if (top || members.size > 1) fail(`metadata has a tag where there can be none: ${name}`);
       return tagged(name, value, fail);
     }
+    escaped ||= name.startsWith('$');
+    members.set(name, decode(value, fail));
   }
-  return result.size ? result : EMPTY;
+  return escaped ? new Map([...members].map(([name, value]) => [name.startsWith('$') ? name.slice(1) : name, value])) : members;
 }
 
 function decode(value, fail) {
   if (typeof value === 'bigint') return outside(value) ? fail('metadata has an integer that needs a tag') : value;
-  if (Array.isArray(value)) return value.map((element) => decode(element, fail));
-  return value instanceof Map ? decodeObject(value, fail, false) : value;
+  if (value instanceof Map) return decodeObject(value, fail, false);
+  if (Array.isArray(value)) value.forEach((element, i) => { value[i] = decode(element, fail); });
+  return value;
 }
 
 /**
- * The user's values of the member `metadata`.
+ * The user's values of the member `metadata`, decoded in place.
  * @param {Map<string, unknown>} members the JSON object as it was read
  * @param {(what: string) => never} fail
  */

@@ -156,7 +156,7 @@ export function example() {
       },
     },
     objects: [
-      { key: OBJECT_KEY, size: object.length, data_start: 4096, header_digest: sha256(object.subarray(0, 4096)), digest: 'sha256', block: 65536 },
+      { key: OBJECT_KEY, size: object.length, data_start: 4096, header_digest: sha256(object.subarray(0, 4096)), digest: 'sha256', block: 1048576 },
     ],
     shards: {
       count: 3,

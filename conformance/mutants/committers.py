@@ -1,0 +1,286 @@
+"""Bugs of committers: what they check, and when they do it."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+from ..oracle import carry, commit, copying, manifest_write, union, writer
+from ..oracle.encode import seal
+from .mutant import mutant
+from .patching import Patches
+
+
+@mutant("transaction", hints=["transaction-*"])
+def creates_root_before_objects(oracle: Patches) -> None:
+    """Creates the root before the data objects that it reaches."""
+    later: list[tuple[object, str, bytes]] = []
+    oracle.edit(
+        writer.run_writer,
+        'store.create(f"{attempt.checkpoint}/{key}", data)',
+        'later.append((store, f"{attempt.checkpoint}/{key}", data))',
+        later=later,
+    )
+    oracle.edit(
+        commit.commit,
+        "    discard(store, attempt.marker_key)  # step 14",
+        "    while later:\n"
+        "        place, key, data_object = later.pop(0)\n"
+        "        place.create(key, data_object)\n"
+        "    discard(store, attempt.marker_key)  # step 14",
+        later=later,
+    )
+
+
+@mutant("transaction", hints=["transaction-*"])
+def creates_root_before_manifests(oracle: Patches) -> None:
+    """Creates the root before the manifests that it names."""
+    later: list[tuple[str, bytes]] = []
+    oracle.edit(
+        commit._Preparation.item,
+        'self.store.create(f"{self.attempt.checkpoint}/{key}", stored)',
+        'later.append((f"{self.attempt.checkpoint}/{key}", stored))',
+        later=later,
+    )
+    oracle.edit(
+        commit.commit,
+        "    discard(store, attempt.marker_key)  # step 14",
+        "    while True and later_manifests:\n"
+        "        store.create(*later_manifests.pop(0))\n"
+        "    discard(store, attempt.marker_key)  # step 14",
+        later_manifests=later,
+    )
+
+
+@mutant("transaction", hints=["*s3*"])
+def puts_root_without_condition(oracle: Patches) -> None:
+    """Creates the root by a plain put after it has found the key free."""
+    oracle.edit(
+        commit.commit,
+        "outcome = claim(store, root_key, data, weak=weak)",
+        'outcome = store.put(root_key, data) or "created"',
+    )
+
+
+@mutant("write", hints=["*exists*", "write-store*"])
+def overwrites_existing_root(oracle: Patches) -> None:
+    """Overwrites a checkpoint of the same name."""
+    oracle.edit(commit.commit, "if exists(store, root_key):", "if False:")
+    oracle.edit(
+        commit.commit,
+        "outcome = claim(store, root_key, data, weak=weak)",
+        'outcome = store.put(root_key, data) or "created"',
+    )
+
+
+@mutant("write", hints=["*exists*", "write-store*"])
+def takes_existing_root_for_its_own(oracle: Patches) -> None:
+    """Reports success when a root of the same name is there."""
+    oracle.edit(commit.commit, "if exists(store, root_key):", "if False:")
+    oracle.edit(commit.commit, '    if outcome == "taken":\n', "    if False:\n")
+
+
+@mutant("transaction", hints=["*s3*"])
+def takes_own_root_for_anothers(oracle: Patches) -> None:
+    """Reports a loss when the answer to the creation of its own root was lost."""
+    oracle.edit(commit.commit, '    if outcome == "taken":\n', '    if outcome != "created":\n')
+
+
+@mutant("transaction", hints=["transaction-*"])
+def draws_attempt_from_name(oracle: Patches) -> None:
+    """Derives the attempt from the name of the checkpoint, and meets its own garbage in the next try."""
+    oracle.edit(commit._begin, "drawn = secrets.token_hex(8)", 'drawn = f"{given.checkpoint.encode().hex():0<16.16}"')
+
+
+@mutant("write", hints=["*weak*", "*condition*", "write-store*"])
+def does_not_probe_condition(oracle: Patches) -> None:
+    """Relies on create-if-absent in a store that ignores the condition."""
+    oracle.edit(commit._is_weak, "weak = not honours_condition(store, given.checkpoint)", "weak = False")
+
+
+@mutant("write", hints=["*weak*", "write-store*"])
+def does_not_say_weak(oracle: Patches) -> None:
+    """Does not report that it has committed under the weaker guarantee."""
+    oracle.edit(commit.commit, "attempt.id, weak, same)", "attempt.id, False, same)")
+
+
+@mutant("sharded-write", hints=["*split*", "sharded-store*"])
+def does_not_look_for_marker(oracle: Patches) -> None:
+    """Does not check that all writers see the same store."""
+    oracle.edit(writer.run_writer, "if holds(store, attempt.marker_key, attempt.marker) is not True:", "if False:")
+
+
+@mutant("sharded-write", hints=["*dies*", "*timeout*", "*silent*"])
+def waits_for_ever(oracle: Patches) -> None:
+    """Waits without a deadline for a writer that is dead."""
+    oracle.edit(
+        commit._collect,
+        "        elif writer.fault is None:",
+        "        elif writer.fault == 'dies':\n            for_ever()\n        elif writer.fault is None:",
+        for_ever=threading.Event().wait,
+    )
+
+
+@mutant("sharded-write", hints=["*dies*", "*timeout*", "*silent*"])
+def commits_without_silent_writers(oracle: Patches) -> None:
+    """Commits without the writers that are silent."""
+    oracle.edit(commit._collect, "if silent:", "if len(silent) == len(writers):")
+    oracle.edit(
+        commit._collect,
+        "[found.table for found in writers if found.table is not None]",
+        "[found.table or {} for found in writers]",
+    )
+    oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
+
+
+@mutant("sharded-write", hints=["*fails*", "*failed*"])
+def commits_without_failed_writers(oracle: Patches) -> None:
+    """Commits without the writers that have failed."""
+    oracle.edit(commit._collect, "if failures:", "if len(failures) == len(writers):")
+    oracle.edit(commit._collect, "if found.table is None]", "if found.table is None and found.failure is None]")
+    oracle.edit(
+        commit._collect,
+        "[found.table for found in writers if found.table is not None]",
+        "[found.table or {} for found in writers]",
+    )
+
+
+@mutant("sharded-write", hints=["sharded-*gap*", "*tiling*"])
+def commits_without_tiling(oracle: Patches) -> None:
+    """Does not check that the shards of a tensor tile it."""
+    oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
+
+
+@mutant("sharded-write", hints=["sharded-*"])
+def drops_parts_as_replicas(oracle: Patches) -> None:
+    """Takes the parts of a tensor that other writers hold for replicas of the first writer's, and drops them."""
+    oracle.edit(
+        manifest_write.assign,
+        "first.setdefault((tensor.number, shard.region), (writer, shard))",
+        "first.setdefault((tensor.number, writer if not writer else 1), (writer, shard))",
+    )
+    oracle.edit(manifest_write.assign, "if original.decoded_digests != shard.decoded_digests:", "if False:")
+    oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
+
+
+@mutant("sharded-write", hints=["sharded-replicas*", "*replica*"])
+def does_not_compare_replicas(oracle: Patches) -> None:
+    """Keeps the first writer's bytes of a region, though another writer has other ones."""
+    oracle.edit(manifest_write.assign, "if original.decoded_digests != shard.decoded_digests:", "if False:")
+
+
+@mutant("sharded-write", hints=["sharded-replicas*", "*replica*"])
+def compares_first_blocks_of_replicas(oracle: Patches) -> None:
+    """Compares only the first block of replicas."""
+    oracle.edit(
+        manifest_write.assign,
+        "original.decoded_digests != shard.decoded_digests",
+        "original.decoded_digests[:1] != shard.decoded_digests[:1]",
+    )
+
+
+@mutant("sharded-write", hints=["sharded-replicas*", "*replica*"])
+def keeps_all_replicas(oracle: Patches) -> None:
+    """Assigns a region to every writer that has stored it."""
+    oracle.edit(manifest_write.assign, "Row(tensor if original is shard else None,", "Row(tensor,")
+    oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
+
+
+@mutant("sharded-write", hints=["sharded-*"])
+def ties_by_id_of_one_writer(oracle: Patches) -> None:
+    """Does not see that writers tie different paths to one tensor."""
+    oracle.edit(
+        union._tensor,
+        "if parts.setdefault(writer, tensor).id != tensor.id:",
+        "if parts.setdefault(writer, tensor) is None:",
+    )
+
+
+@mutant("write", hints=["*sequence*", "write-store*"])
+def numbers_by_count(oracle: Patches) -> None:
+    """Takes the number of checkpoints and one for the sequence."""
+    oracle.edit(commit._Preparation.root, '"sequence": _sequence(last, given.checkpoint)', '"sequence": 1 + len(found)')
+
+
+@mutant("write", hints=["*sequence*", "write-store*"])
+def fails_beside_damaged_roots(oracle: Patches) -> None:
+    """Fails to save beside a checkpoint with a damaged root."""
+    oracle.edit(
+        commit._Preparation.root,
+        "    last = newest(found)",
+        "    for one in found:\n        if one.refusal:\n            raise one.refusal\n    last = newest(found)",
+    )
+
+
+@mutant("lifecycle", hints=["*carry*"])
+def carries_over_by_chain(oracle: Patches) -> None:
+    """Names the checkpoint that an item was carried over from, not its origin."""
+    oracle.edit(carry._by_store_key, "one.at(source)", 'f"{source}/" + one.at(source).partition("/")[2]')
+
+
+@mutant("write", hints=["*carry*"])
+def leaves_external_empty(oracle: Patches) -> None:
+    """Does not list the checkpoints whose objects it references."""
+    oracle.edit(carry.joined_external, "for name in sorted(found)]", "for name in ()]")
+
+
+@mutant("write", hints=["*carry*"])
+def lists_origin_of_manifest_alone(oracle: Patches) -> None:
+    """Lists the origin of a carried manifest, but not those of the data objects in it."""
+    oracle.edit(carry.carry_over, ", *object_keys(store, root, item)]", "]")
+
+
+@mutant("write", hints=["*carry*tombstone*", "*carry*"])
+def references_what_is_being_deleted(oracle: Patches) -> None:
+    """References a checkpoint whose deletion has begun."""
+    oracle.edit(carry.check_external, "if exists(store, tombstone_key(name, digest)):", "if False:")
+
+
+@mutant("write", hints=["*carry*"])
+def references_what_is_gone(oracle: Patches) -> None:
+    """Does not look whether the checkpoints that it references are still there."""
+    oracle.edit(commit._Preparation.check, "check_external(self.store, external)", "pass")
+
+
+@mutant("write", hints=["*carry*"])
+def references_another_root(oracle: Patches) -> None:
+    """Does not compare the root digests of the checkpoints that it references."""
+    oracle.edit(carry.check_external, "if root.digest != digest:", "if False:")
+
+
+@mutant("write", hints=["*carry*feature*", "*feature*"])
+def references_unknown_features(oracle: Patches) -> None:
+    """Carries over from a checkpoint with unknown features for writers."""
+    oracle.edit(carry.carry_over, "open_root(store, source, writing=True)", "open_root(store, source)")
+    oracle.edit(carry.check_external, "open_root(store, name, writing=True)", "open_root(store, name)")
+
+
+@mutant("lifecycle", hints=["*copy*"])
+def copies_own_objects_alone(oracle: Patches) -> None:
+    """Copies a checkpoint without the objects of others that it uses."""
+    oracle.edit(
+        copying.copy,
+        "for key in sorted(reached(source, root)):",
+        "for key in sorted(k for k in reached(source, root) if k.startswith(checkpoint + '/')):",
+    )
+
+
+@mutant("lifecycle", hints=["*copy*"])
+def copies_known_members_alone(oracle: Patches) -> None:
+    """Writes the root of a copy anew, without members that it does not know."""
+    oracle.edit(
+        copying.copy,
+        "    if name in root.external:",
+        "    data = rewritten(data)\n    if name in root.external:",
+        rewritten=_rewritten,
+    )
+
+
+_MEMBERS = ("spec", "attempt", "created", "writer", "features", "sequence", "parent", "metadata", "items", "external")
+
+
+def _rewritten(root: bytes) -> bytes:
+    """A root with the members of 1.0 alone, and its new digest."""
+    members = json.loads(root)
+    kept = {name: members[name] for name in _MEMBERS}
+    return seal(json.dumps(kept, ensure_ascii=False, separators=(",", ":"))[1:].encode())

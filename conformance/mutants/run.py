@@ -1,0 +1,98 @@
+"""Runs the suite against every mutant until a case catches it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from ..runner.client import Broken, CannotStart
+from ..runner.execute import Plan, execute
+from ..runner.outcome import Result
+from ..runner.session import Session
+from ..runner.suite import CASES, CaseFile, Index, SuiteError, chosen, load_cases
+from .catalogue import MUTANTS
+from .mutant import Mutant
+
+__all__ = ["MutantResult", "command_for", "run_all"]
+
+_PACKAGE: Final = str(__package__)
+_ABOVE: Final = str(Path(__file__).resolve().parents[_PACKAGE.count(".") + 1])
+
+
+@dataclass(frozen=True)
+class MutantResult:
+    """What became of a mutant."""
+
+    mutant: Mutant
+    caught: Result | None
+    """The first case that failed; None if the mutant survived all."""
+    hinted: bool
+    """Whether a hint of the mutant led to that case."""
+    cases: int
+    """How many cases were run."""
+    seconds: float
+
+
+def command_for(name: str) -> list[str]:
+    """The command of a mutant, from whatever directory it is started."""
+    start = (
+        f"import sys; sys.path.insert(0, {_ABOVE!r}); from {_PACKAGE}.__main__ import main; sys.exit(main({[name]!r}))"
+    )
+    return [sys.executable, "-c", start]
+
+
+def run_all(
+    jobs: int,
+    show: Callable[[MutantResult], None] = lambda _: None,
+    mutants: Iterable[Mutant] = MUTANTS.values(),
+    suite: Path = CASES,
+) -> list[MutantResult]:
+    """What became of each mutant, in order; `show` is called with each when it is known. SuiteError."""
+    cases = load_cases(suite)
+    index = Index.load(suite)
+    with ThreadPoolExecutor(max(1, jobs)) as pool:
+        running = [pool.submit(_run, each, cases, index, show) for each in mutants]
+        try:
+            return [each.result() for each in running]
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def in_order(mutant: Mutant, cases: Iterable[CaseFile]) -> tuple[Sequence[CaseFile], Sequence[CaseFile]]:
+    """The cases that a mutant's hints fit, in the order of the hints; and the others, those of its profiles first."""
+    every = list(cases)
+    hinted = {case.id: case for hint in mutant.hints for case in chosen(every, [hint])}
+    others = [case for case in every if case.id not in hinted]
+    return list(hinted.values()), sorted(
+        others, key=lambda case: (case.profile not in mutant.profiles, case.transaction is not None)
+    )
+
+
+def _run(
+    mutant: Mutant, cases: dict[str, CaseFile], index: Index, show: Callable[[MutantResult], None]
+) -> MutantResult:
+    begin = time.monotonic()
+    hinted, others = in_order(mutant, cases.values())
+    session = Session(command_for(mutant.name))
+    try:
+        plan = Plan(session.command, (), cases, index, session.hello(), {})
+        caught = None
+        count = 0
+        for case in (*hinted, *others):
+            count += 1
+            result = execute(case, session, plan)
+            if result.failed:
+                caught = result
+                break
+    except (Broken, CannotStart) as error:
+        raise SuiteError(f"the mutant {mutant.name} does not start: {error}\n{session.stderr_end()}") from error
+    finally:
+        session.close()
+    found = MutantResult(mutant, caught, caught is not None and count <= len(hinted), count, time.monotonic() - begin)
+    show(found)
+    return found

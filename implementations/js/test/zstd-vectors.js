@@ -1,0 +1,132 @@
+/** Frames that libzstd 1.5.7 wrote, with the size and the SHA-256 of what they hold. */
+
+export const VECTORS = [
+  {
+    name: 'text, level 1',
+    size: 5675,
+    digest: '6e441563e6b57124a297ffa88c31b4f61cc2677174dfd171afa21a0e06308b1b',
+    base64: 'KLUv/WArFYUzAPZmVA7A5QHlCill204fABAVl1AATwBPACtXeWJhxikhu1yiS9qZ5IQ9oBUm5hZ2PUB0JJXQwYitHKPxfadOQBiWuUMpgBUFGb'
+      + 'JlkidRPuQtU2fZYXLIUuIqjBYdmj4VYImDjCX8wpQ6od/Ful10sRsC6NnRnniGmw/bsVuyw8QprnxkUj9sWW2LWfU8v/JzjeUVzlZiGkMB1IBO'
+      + 'JQQQ+3PZag5iICT9xjoOuXTqusGFdVU+MklqHjuMdd/SIw4ZkU9a65i4R4wh0Jr6R4/4+M+2H5n0syHyjeHUPYwh8tnSZA9SAPOeYuMP5CMWRH'
+      + 'YUW9v3z9IjBJywGdwjWktC4gB5IQVdTjNTJzdIAYwetFYm2Q5rYqD20CMePhZoJiVN3f/xM/LtqLMdQ+QGD7ZTyKen+YH8c49h9QMxUMMeYYd8'
+      + 'yGIr/fAeoTJ1P9B3g0O+mr91h12CtagCJgmJiEiSFNTJcCIINCgoHhTIvRsSKHQ905abNAZaexttaAzw+/wPV6PWR6nlLz6h1WDq+4gTozOr69'
+      + 'PpGq2Fai2tDAOb0fkqPtLbcerXp8eS7gFxuSs+f1vKsiRg4VCRpcSd5vPbF/in0KenvRLf0+Qe85kP5vXDMqnJTvTN1rsCLKR2vmY5xY92tj7d'
+      + 'ooWF2eUSEChc0bGXDhEEm4AvqgAAZ09n6AMUn58fbKutJ+TPunOpKbCMcJbxj/ybm9bLSZasInM8+mzfdyECIpgJzMHDyioPjdw1sHIFYV1XNh'
+      + '1/9wbOzRhFgkdhSh4GSsmg7sZdxRFWx8lFhE+pAmSGLT8ziLtQshTFigPXIcURgvSkrScNdORqsNKBpTCXwamiX8vvmb5+MjI9rklxIQI+UsWt'
+      + 'aNRJyJCSdADMgjp4cmoZdyNpc/pDfPEu8He5UPx29qtnU9kz+uy+pt4JoJdQRXEcYh3cqrZdpj9a31RewNZA4kXjUfU0JvccJ3DVPmYKKgls/P'
+      + '+5O5neOiseQQTNYoAxd9AYF6ntIfRxen9I0CxI39L6qG+bGx4J7Jm6dfups4rMPAl7gUqIarMkKqZnbX3UMkm/mH9dWjjB6jWHNuvDURn4IrF4'
+      + '6/l6ABoBBanq2uVIkfK1lBK1Hp/V+Rnjgm6nFsC3gYOYmwuUS73Y4qSzXAe6mfG4w2CDd2JiU+CvS0Jc3lE/VgHIRQCe4oECSHpSSP5Jwr4y2f'
+      + 'm0tSEsTHuYoVNI9dIDDb2zDZhYhji1IZPHiZ6TpZKlz/xSUTQzYu+mqZfT/SzfGl8tIdmRkCXB2r25WFNv5roCJkzj7tBP7UL6q4JBkE1XkXey'
+      + 'WGmb3it/5M4B7mszbzPLhA8gN6W06fav6ZK4TSOgDdfxa+/ViD5oeCid2r1GzrHdNqdPQlKCd9BfrdEwoCp8G3HFwc7JTQgMJ5sUSAemG/EHuc'
+      + 'xxC5DuCoxrVMs5rNhxQCMijS6DjDnEnBSgmctWTdvTW9snBkZozr4C453iRd9UEWLMJcn68zEIJ1xqTAP+Z+9/PyaGM87KGXXxVQk5umZ5+Zce'
+      + 'gV7O+QP629RDI1NpeUP/TTUD9tphlpZ7rE0VLTE3f/Fsx/p+DSfMbq7IiDaV+SYTCZlg24MUoQdqYNaSMgm3xQkY6PNdHjp31jNG4UBbuTAbbL'
+      + 'QHj4boQcllX0SifFkQDfwlbIuo6Jmj+VRHOoCfP8jawm73k8nE1wg862YZrkbnShisYPyo/zqGRUAzfHCBxisVUHKnwkJ+EZGj8WRAJdoaUpQU'
+      + 'RH3YR1yjHlS+VUWpRD9usAQw1CR7VjzHv3NELmZMJfFnPJ8WD+GlzgoF+tOv3nxo+9Jv0VvxNQM8Sfk5oasC59jLeKV/jFJimr2c2REnyW7tm7'
+      + 'uFh37K0N9T5XEBuSMsR43yFqsBSMAwnG00Mhx1s0EdMmmGI/zmJAQoXQG9CCcUeZowY75ssdGC+nO/ZGFZANdpaEBWjEbeFKQ1RrDEqJDh/0Ic'
+      + 't5vY+4mkkhGsg6JYNVZTYNykKt+M7tg8uH8FRsuF+GDVkTMKUtEHXEzYQEeCvbt75QUjwdNYPDgT+5pKBVxCjShHVszIbnizS21R1tDBIQTpU0'
+      + 'UAkaUlJeHa2nQXaYZ1s99F7rDqe8AUWdI+AqtWYYfJ8aIC0iX+GXcPhZnrGSnOdTa7VOE0b+E7v149kLbgASW9gketUImICCN1z4+dg1ahTCsM'
+      + 'l0SsKEjebQU=',
+  },
+  {
+    name: 'text, level 19',
+    size: 5675,
+    digest: '6e441563e6b57124a297ffa88c31b4f61cc2677174dfd171afa21a0e06308b1b',
+    base64: 'KLUv/WArFZ0uAOZbPg/A5QGkSFbutp0+ACAqLgE6ADkAOQB2PUCSkUroYMRUboftXadOQGBDVE4KQCUBBmwZ3MEhZ3nL1FeUTW6slLgK3JJD05'
+      + 'cCDAeTrYRfWFIHnbQ0NgRQAzqVEBijPxet3iAGAtJvm3xjK7vBZVNTzogkNVe5wtPK7pgSskMluqCdCU7QA1JZ2m0Re7SCyD7E9A1O2HCP6CwJ'
+      + 'OBjgBRR0ucS+bWrXsQB5dqRy4hhuzqasWuJyaD9oWWmLWfUcr/JiXZXFU4dIZ3kWIjVI6z/8bQryH3sPWYbUwcZYMX2Czrp3nt/j3Fkg66xs55'
+      + 'ue32ODBnsGBTDvqbX9CIKyqLImG5GCgiT1yHAiEAQYFBiSytvUBxJAkHoENTCFJEoHhUPK0DFhn8Vm9ChdJp7/25d+xqfZclVUR/TV98TnlHmQ'
+      + '6Wk+yhVDb7/7pNWDudkViKV6WuiAnAgv3Cgn4fzmSJTgfiIdg9ie1awfcw/nQjc5snV8A7TPd6NVcyE/OQliICV3V5TSVO1A7B06lDGNsg07jq'
+      + '9WOIC1t+cE+DaGH7KCntXnunUJGdi+JMv8UblrGi4nsCSQAUsaCksjEZFwMQEL6ymWWcPLCfKZe9LUXT/c/Q+QhFLoLcYgT8G5iiqKjVQdjWt2'
+      + 'YdO5XuIcS2bFJENRGA4L+QxadSreEw11pNTIKQ2ESQwWcIzMSd+w24imbrqvEJLi0UhfsgLICx4eZibqqwPNUklvyw5+sStAO6bQs4UAPhSVKX'
+      + 'V51gEDRzhIVFawUO5n9p58vV+cRaQLdtE21oiMiTZ9grXTD1BT0JJSteTjiZ2i15z8WV+jgNij037RwNa9xq8hk7OsvpPVUt+J7nn2eNieeNbI'
+      + 'kgflh69IKCGTnXXlStgqvnh/D9QwyUYc5aHJ6StNxLxbyOLcYFFVCiG4FDXBiUiPQqLLIIvvTligDQSOa7PHVRsEScOisARr/jtQAUFnZbMbwK'
+      + '8u+XFBRkVSq0sukJ4iKIRalIBUeItJWFTm/nFAYt8LF5EbNkVURy9uq9GZtBVGAOHoRG/HTmYRntFyKN4Mt0sW3qVve1ojJA5JRy0bgrlNeZrq'
+      + 'mek6TEBz79Zn24XyMxHQTZ4uKKHhTTK+9tgfz/njRlvdoKwVGmBX9k7dRP/jPnwlXkxmA+ry1O16Smp9EHiQSxuKjnmblZITZMd8de66gK9uWn'
+      + 'HCgTu+GXqsyapHOvi7ZeShB9m3o0AzA+OFNMySOrDaREDFea2D6AHEqBugZ9nUvv3aen0YAZ6y6ks55VxsFDF8S7dfjfXOIUUsRu1fxNhUxSN2'
+      + 'FOpPycrjmZe99A84OcMf2CsmpYfJtIzwv0FTsNvRp8SVq0LpNInccCFCs5MCHAAWzpsbsRduQJpvMIxuN7l9ICRUQeXMcimLELSQAEIP99LtFB'
+      + 'KZ05Ibs0OjHohTQ1j/Qimr9LpDLPAhaIsaoe+D/CftaUGItapHaCEwEJn5cgBfNku6jCvlAYMemJZYFT0AiqjN72low0oHFasDLOMXJMfxDpDC'
+      + '1EOPTMpFHlycqCpVvINiQr/N4AQFgmTKStYdiZxNlST1szLMr/oALOZZqq5f/fqmQc2Xz95yfy9PeeK+hlelPAAOi+J1VZy+2Ytnc0rHMqnc9p'
+      + 'u5NWeaorpRYTOnd5HQl9uNtRSEGCAICuPsGNPDyeWvLUgzWo3xX+9heg2lcUQBKRRTfe1NkjEluwJMeKWKJe9lBPonrSFWU3ObkbRjKDWGQu7/'
+      + 'gDCbEcs7GZVhITuAUtav6beBlAjYaOT6Zgrwf6OCqK0COb40GXqniLVNPBEud1LlGW0q8fgUx6RFBYZnYy522NOUgBG9ww4GFRXvcL1Nbw3D3x'
+      + 'XkUEHQabfzqVypdHeE7IC0sLQgLloH16cBViSMrygK1H3DpKmVHYRAqzMXhy+HJULHNVPDbO5nZk8S11TEC7SMu0oEbesB5Qs8qW8WgAj4h9F2'
+      + 'XMUOq1XAow23ArloBWG6rQ==',
+  },
+  {
+    name: 'text with a checksum',
+    size: 1500,
+    digest: '379f99bf25dcb656a4dc59435a98a77394aff2cc99eab034ac22f26549cacfea',
+    base64: 'KLUv/WTcBBURALZXNg/AtwEk0ksr3SSb/392zRMxADAAMQCWPh2m95w6g1AMMQuhANIEYMD1oA4Ov/jrqauzmG+oS1yFsiZDs0cMDEchU4dfGK'
+      + 'ENICD9pqTc0CK74FaSxC+I5Jqnr/CkVh1TJjtMohvtzDghDyitpLrCbgeYFKQyHYwDdUUAcnaUJ47h5sWyZJY4MtIv+5BllWuz2jk+/WuV1LTi'
+      + 'ElIaGwa0gA7G2M+dtRpsASjo/tXyJXwtaXBnUADznVJT1ww9UkFkH7a0/IITNkV3xJJywFEAXkBB9xEM+y0luQGAoqixio2IaEGSOoXlIEJiEH'
+      + 'N4AxAoxqaMIcMYHJvzIlW2mlCUtmoWOWxHOMkCLMVbvkWY9xRyP4e4YCa8qL9KcjTIIQavBEhsICeoU7OFjLKNsBsHc+AyI6d5NZJ6X5AjWo6P'
+      + 'kTF6sPvDVJPqJuVYJPXb9ALNk5jkHanO08k1SFaq2tmsSz4GGmNgkMj/A2KzDiLHE59KRfBnGFXWKJoqxl96Ac24x5oHhwl0HbhR5ComxwTSD2'
+      + 'obtNW2gDFYduesvBn5eV7Fz6QTVTAmvKISw5WEI2AHHE7JDF7DVzcsM9wZmIJsqPZC2KOdMnTFsZs++/7qYY7ZVhF/K+oZwB4xBj56S2sTwbi3'
+      + 'EoFUyWpUBpzoQiTXloLM47bH7IE4VhLe93Mrpdgw1EtQ1C5QT6I9BodIGRhBn7rYaapiOo+hTUiBKmjOKoQznhI=',
+  },
+  {
+    name: 'a short text',
+    size: 59,
+    digest: '1d1327754497c06667cb89671d1bd9fe295c5f0b58eca28311c0bedd2f38e8a9',
+    base64: 'KLUv/SA7PQEA+HRoZSBxdWljayBicm93biBmb3gsIGRvZ3JlZCBmb3gCAIAbEZlM',
+  },
+  {
+    name: 'skewed bytes',
+    size: 1500,
+    digest: 'f6b0d57808713cf1ff6d07f254c4b548bc7c0936e72f9c0aaad3a7048a180c10',
+    base64: 'KLUv/WDcBL0jAMpdyBEzwBIRPSg4Co6iMAVzFBVGMXJm2/3bzXSNCJIRI+IqBmoBqm0poN/qt//tPilCipBIuJIEDwENAQ8BHParSqImUTVosu'
+      + 'rMrjWUhyOIXyxC1FvywQ9rNWW0920Zq93/5YAf2m+e4vdXhmNSIw416PPpwuSZLF/fA5z07HP6rVvG1e6FyPCrRiCeIrzt/M1V9yDtZ0a2GJDC'
+      + 'HJft4gG4m/TFyH7sm8neTat1gTn8rQWbeRQMfhHmGzY85wZTqpeGc8K8aD4qQJXaTaGI+ZvsCkTlwsHNpfB+xsuCiPGAfuOY54eCVUctfaDKCi'
+      + 'UI/ANQYYSTg4WWi7yN9jF7UaJExI0YIh2fej6R6bTogu338lWQcFpawMCkm40BXhLpbEtBDmtq3h3ksWXuplEkW3K9PET1cV/IomPKGx3Jxfls'
+      + 'u5JBacFBRdjNa5H08RoToZ5gip71cgpprBvXoexTvR04UQEPMufGw/ABsOEgvnwaNuBC933406ohP6TkvCnBUgNOdmB6t494IzNBINiZwBHLkv'
+      + 'EAJNJ9rK2ewEuCXv6UWOxyuD4cqSN8CXX56ucE2FRllhd1ULaPdTuo5xRs6kV7wrH3C9yCF0FKM6XcxoXlsrsCpNZQhY0rII56B9SVR/G+Jiib'
+      + 'z1fnJsQ7hVdWS5aUwhZrgQ/odrGazprQiGwpz0FOBCNE8Xjpq0L8ANjjrASDYGcvRWc7lxZcbezC7knFjEbIErOgxlXJIH8/r2DibAASoPPdfS'
+      + 'GAw7hfP9jv3yihD7RPJR9dL8pN7OKBczLok73XusYanjMBHJlx9Qcwy+fwU22eSwaDAl0UX9Wii8eZkoyaUx/+jT6Wk5fyWidPiJP4FfkOQohL'
+      + 'o65ltWs4nMgH4d1OtaAR5z79OO1lmSZum2WLh9wwoj2quEyfQB6IAZNwt1vyk3b9zDgjc0v4sZMGrVrPfnqbfdi2yNl0joL8vJYchoyqtcB2rT'
+      + 'ouDArb6TBVhnExaImQzghR5XEJ8Cwcu6aRM56Q2JMs2TMvOle5fV7dGt2jSStOY0dZTPPJIR9df+B8C+uHoZTf9NYRNGUJxEIVPg650NXx6GRS'
+      + 'abUt7kQ5NZYLUhtjYP8H/F01iTDrP7aTvJvm9l7G4xsqRQXLGbRvZIO58Dcr8QJaeEnOWnNnq8VsG3fPr5p8vZ+UJ3S3CWsn2ZdxIrCB33xYmz'
+      + 'yTHVqMXc1Casa4KsoYwuRXuamcMBDBF+Phk3VDTnNb+axo5gwU95vcs8ypwQ5CE/LJ3Neh9LndEeLYoRxzq7FSWwK0HE8f3au3NBkUmEKrRnYe'
+      + 'FXczL6t0qHEEPlsUn0M+He2v3tEDNzJWvIHVahn0EqUmV5D7YCo18MEsXtgRQDEuel17GqSjYD2muyTRKKoYmCploxXhFXGR4mGhrd33V5n9op'
+      + 'a2MF5YFwnzhBo8DAyyaIVnePDtlpUQ3UdkRYvKxpT7fgrbBSIFlgH1lYwR7/R6HqWVaJnIgzWdfJTA6xy4zSoj0DTpwHU87EoIXUuGBc6QAA==',
+  },
+  {
+    name: 'few symbols',
+    size: 1200,
+    digest: '4a29fae5b4549286f6fb1a364da8f0e5c0a43f788970fae127df43e678057b10',
+    base64: 'KLUv/WCwAyUKAOJEBQTgD4N10Hjrz1zRrV6IFacd1RRQEIC0qGBvhjUgAoOQQu0QIClZpTHZyU3VIXaZBsZUxKgU5JiFQy6BSV2vXoScGZ/k/3'
+      + '4Ws5GR+suLSvm0vSr2uuTAHX1ACqkEMNYgJogJRiUxZAn+9VloAPsa1G62CkccbeHEeHXw7Ox7t7HwANw9llrB+oQ7I6Eb5ILMPClP5dj33QYF'
+      + 'GMlld3vcq5ikiRXzLjDpaLIDacQFmrONC8EIPxgcz1WouZlw0B96GvOGYLCxhwzPjcdz2iQGTP2g6wEgfXWokPxVor5ZmSZnFHFsLMhOoFaiDe'
+      + 'vW7g98SNFAfxZVuO1f5oFq1C1DVfkfRUofWswaxKzvEG4qb8Mb0ezAbcXFKisjNBGVMZOXAKzgAv1H/fBXrqItxL/kGHkhLiNYgPs6DiVZHMtU'
+      + 'Sjq3Aw==',
+  },
+  {
+    name: 'floats',
+    size: 1600,
+    digest: '1ff033633121234a8808cf5eb5e4abb663f2c622a3bf10549d2117d9f512c0a9',
+    base64: 'KLUv/WBABRUiAEb2u0bg1lYHwLSUQC0rllBqCssgTexl4xd9ib1XMlc9hjUbDBOsrY3VNCCgGqykjPdB79VD7tjBT5rJ9gHX3YDYJkMxDxvQ4n'
+      + '5IpgCpAKcA2PghdCX3JpIx5nnFq/QMNvGydJmNMU+nAT3vYjq9pmk5R9Myzii6OKPIk+zQR+DQXOLO7k38Hpvoulofkaq+Bui5MFcpr0CPfdHV'
+      + 'RXheBiJeNwKHOrcCc1pifyJe14nnXegy35CqHgmHPjaKbCzLeiPf9hQr0EHg7peMUI6NoidHKO8+Ox9jntlkOr0J8/QcJfYSd25Z1p0S6q+WdE'
+      + 'NdU9WSPspVCtX+8DwQNoqofPtPXCUSQondA4de0zxJ3GU+CrW3VPsgNvJwMZ3IB6F+JZ+dCRyukuuo9guYp8eY54Ms62tKnFowQvn17Yy7LLuY'
+      + 'Tp+jaddkOj1Ll5Gmed4VbHwW1T6UVPUNPO+ldFnKgXlWwMZsY1kZ5io5ilD/ihJnIivwPXAoj1DXX8HGbJrnt1R7a0p8Rw4FrWBjtmBJ/sKyUn'
+      + 'WHJqQlvivQQ77oesGhl7BDrkLTYK7SuxihfEioc02JPUiqsmmJPeZ1duhBqH31lmW5TLWv0tU/qYrICvQ8ir4E6PkRqco/bOKPQv1CLOnaME8Q'
+      + 'gE0ECfg2qKVah7GJmQLuXqZaX4Ge94GNWabanJI1JfYjJb7kCAX+aYcyBdzlmU18O0LZUNdLwpJACHS1I4dmli67+fanJVby2XELlvTcCrw338'
+      + '42luUSdijPbGJqgOdlHXdKqH8Trw6all90xfHtP7ACbYzOhS4DGRihngb0ZBKW9EU07eIuSyX4m2/T3LTEn8F0Ar3oKsPz7s233Y5QjuHbl8Em'
+      + 'pgLgTsFnx5lYlhUDG70G6NFRbR459Gqa9p9UdWc2kRw5lIB4fY6m5So75BlMJ1fw2fkZ4nVppKopjjOKQB8OfQzfDpKqPISuvqLErkFXb6Kr3+'
+      + 'gyu8N08tMOPfrD87yFpyV2AuLlOjuArKhxIVHQBEUiQ0kKKmkMEBSCDJM9ENDdTwbOyC/eTkl6Sb7bhzm+qqVx8yv5+c5ozL1NxLp2zVFzKpPk'
+      + 'cjy9T/djidfXW89w+yN+5zSo8UKJvtQd7q/50lqt59vFNe5Q3naz1dffIRz7JAcbSPxK7AfP5jKMOtqkusL8lM6hhx+qoc2kfLo8rHC7PN4/AE'
+      + '0gv/KMvAEv/VpfVY7i8pPQu5APf3zuOiYmfBV2S7aZC5wHg5av6/fhe9qon+S2ztDBbayB7o/Xg5MV0G1kGn8YGCbhJ/fqd8iPZHvgEPmQN0HO'
+      + 'ux/42C9nr1qcxm95MrtfB2EZe8jXOOjyIq6Vj+8MZQ48zr3ghnZ7DPzXuKIGKT75//d5X+8a2Uf6RzU0Tl13659Vu/PsRxvpIT5UcjTII37y/2'
+      + 'Kh5/2cj26ZDoS+1yHGYGmb4/f+o0Rsu9oG4VU=',
+  },
+  {
+    name: 'a long repetition',
+    size: 300000,
+    digest: '91c304e4daed16d1ac074867c3a7b6b25f113684822bb9cb5db2535cf6b21c8c',
+    base64: 'KLUv/aDgkwQAlAAAUDAxMjM0NTY3ODkBAPP/zQsSTAAACDIBAPz/ORACTQAACDQBANwTHQgB',
+  },
+  {
+    name: 'no bytes',
+    size: 0,
+    digest: 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855',
+    base64: 'KLUv/SAAAQAA',
+  },
+];
