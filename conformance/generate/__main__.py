@@ -1,19 +1,28 @@
-"""``python -m conformance.generate [--check]``."""
+"""``python -m conformance.generate [--check | --coverage]``."""
 
 from __future__ import annotations
 
 import sys
 
-from .write import CASES, check, write
+from .coverage import gaps, requirements
+from .write import CASES, all_cases, check, write
+
+
+def _report(findings: list[str], what: str, right: str) -> int:
+    """Prints what was found; the exit status."""
+    print("\n".join(findings[:200]))
+    print(f"{len(findings)} {what}" if findings else right)
+    return 1 if findings else 0
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the cases, or says what differs."""
+    """Writes the cases, or says what differs or is missing."""
     if arguments == ["--check"]:
-        findings = check()
-        print("\n".join(findings[:50]))
-        print(f"{len(findings)} differences" if findings else f"{CASES}: as generated")
-        return 1 if findings else 0
+        return _report(check(), "differences", f"{CASES}: as generated")
+    if arguments == ["--coverage"]:
+        return _report(
+            gaps((case for _, case in all_cases()), requirements()), "gaps", "every requirement has its cases"
+        )
     print(f"{write()} cases written to {CASES}")
     return 0
 

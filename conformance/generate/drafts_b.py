@@ -82,22 +82,18 @@ def pieces(tensor: Tensor, regions: Sequence[Region], **changes: Any) -> Draft:
     return one(tensor, shards=tuple(Shard(0, region) for region in regions), **changes)
 
 
-def reading(
-    item: Item, paths: Sequence[Path] | None = None, *, checkpoint: str | None = None, verify: bool = True
-) -> Json:
+def reading(item: Item, paths: Sequence[Path] | None = None, *, verify: bool = True) -> Json:
     """A step that reads the tensors at these paths (None: all) of ``model``, and gets them."""
     wanted = None if paths is None else [path(each) for each in paths]
-    more = {} if checkpoint is None else {"checkpoint": checkpoint}
-    return step("read", ok(**read_values(item, paths)), paths=wanted, verify=verify, **more)
+    return step("read", ok(**read_values(item, paths)), paths=wanted, verify=verify)
 
 
 def region_value(region: Region) -> Json:
     """A region of a message."""
-    run = None if region.run is None else [number(each) for each in region.run]
     return {
         "offset": [number(each) for each in region.offset],
         "size": [number(each) for each in region.size],
-        "run": run,
+        "run": None if region.run is None else [number(each) for each in region.run],
     }
 
 
@@ -111,17 +107,10 @@ def region_step(item: Item, place: Path, regions: Sequence[Region], *, verify: b
 
 
 def region_case(
-    name: str,
-    title: str,
-    requirements: Sequence[str],
-    draft: Draft,
-    regions: Mapping[Path, Sequence[Region]] | Sequence[Region],
-    **members: Any,
+    name: str, title: str, requirements: Sequence[str], draft: Draft, regions: Sequence[Region], **members: Any
 ) -> Case:
-    """A valid case: regions of tensors of ``model`` (of ``w``, unless they are given by path)."""
-    item = draft.items["model"]
-    wanted = regions if isinstance(regions, Mapping) else {("w",): regions}
-    steps = [region_step(item, place, each) for place, each in wanted.items()]
+    """A valid case: regions of the tensor ``w`` of ``model``."""
+    steps = [region_step(draft.items["model"], ("w",), regions)]
     return Case(
         name, title, requirements, "region-read", steps, files=checkpoint(draft), options=dtypes(draft), **members
     )

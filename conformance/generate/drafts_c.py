@@ -11,7 +11,7 @@ import msgpack
 
 from ..oracle.content import content
 from ..oracle.dtypes import DTYPES
-from ..oracle.encode import Draft, Item, Record, Tensor, build, manifest_key
+from ..oracle.encode import ATTEMPT, Draft, Item, Record, Tensor, build, manifest_key
 from .case import Json, checkpoint
 from .expect import root_digest
 from .requests import Node
@@ -46,8 +46,7 @@ def made(name: str, shape: Sequence[int] = (4,), dtype: str = "F32", seed: int =
 
 def simple(*, sequence: int = 1, seed: int = 1, attempt: str | None = None, **item: Any) -> Draft:
     """A checkpoint with one item ``model`` of one small tensor ``w``."""
-    changes = {} if attempt is None else {"attempt": attempt}
-    return Draft({"model": Item((made("w", seed=seed),), **item)}, sequence=sequence, **changes)
+    return Draft({"model": Item((made("w", seed=seed),), **item)}, attempt=attempt or ATTEMPT, sequence=sequence)
 
 
 def tombstone(draft: Draft, name: str) -> dict[str, bytes]:

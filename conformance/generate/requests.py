@@ -166,7 +166,8 @@ def carried(checkpoint: str, name: str = "model") -> Json:
 
 def names(code: str, *about: str, others: Sequence[str] = ()) -> Expect:
     """A refusal that names what it is about, in its subject or in its message."""
-    return [rejected(code, *others, **{member: {"$about": list(about)}}) for member in ("subject", "message")]
+    said: Json = {"$about": list(about)}
+    return [rejected(code, *others, subject=said), rejected(code, *others, message=said)]
 
 
 def listing(*found: tuple[str, int], newest: str | None) -> Json:

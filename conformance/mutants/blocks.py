@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from ..oracle import assets, codecs, reading, shards
+from .claims import claimed
 from .mutant import mutant
 from .patching import Patches
+
+
+@mutant("read", hints=["*claims*", "*lying*", "*memory*"])
+def allocates_tensors_before_checks(oracle: Patches) -> None:
+    """Allocates a tensor by its shape before it has checked its shards and objects."""
+    oracle.edit(
+        reading.read_region,
+        "    _check_tensor(opened, row)",
+        "    claimed(region.elements * row.bits // 8)\n    _check_tensor(opened, row)",
+        claimed=claimed,
+    )
 
 
 @mutant("read", hints=["*block*digest*", "*damaged*", "block*"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Iterator
 from typing import Final
 
 from . import (
@@ -45,9 +45,11 @@ _MODULES: Final = (
 )
 
 
-def _of(module: ModuleType) -> list[Mutant]:
-    return [value for value in vars(module).values() if isinstance(value, Mutant)]
+def _all() -> Iterator[Mutant]:
+    for module in _MODULES:
+        yield from (value for value in vars(module).values() if isinstance(value, Mutant))
 
 
-MUTANTS: Final = {each.name: each for module in _MODULES for each in _of(module)}
+MUTANTS: Final = {each.name: each for each in _all()}
 """By name, in the order of the modules."""
+assert len(MUTANTS) == len(list(_all())), "two mutants have one name"

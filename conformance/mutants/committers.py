@@ -199,17 +199,23 @@ def ties_by_id_of_one_writer(oracle: Patches) -> None:
 @mutant("write", hints=["*sequence*", "write-store*"])
 def numbers_by_count(oracle: Patches) -> None:
     """Takes the number of checkpoints and one for the sequence."""
-    oracle.edit(commit._Preparation.root, '"sequence": _sequence(last, given.checkpoint)', '"sequence": 1 + len(found)')
+    oracle.edit(
+        commit._Preparation.root,
+        '"sequence": _sequence(last, given.checkpoint)',
+        '"sequence": 1 + len(list_checkpoints(store))',
+    )
 
 
 @mutant("write", hints=["*sequence*", "write-store*"])
 def fails_beside_damaged_roots(oracle: Patches) -> None:
     """Fails to save beside a checkpoint with a damaged root."""
-    oracle.edit(
-        commit._Preparation.root,
-        "    last = newest(found)",
-        "    for one in found:\n        if one.refusal:\n            raise one.refusal\n    last = newest(found)",
-    )
+    oracle.edit(commit._newest, ' and one.refusal.code == "store.io"', "")
+
+
+@mutant("transaction", hints=["tx-write*s3*"])
+def numbers_in_spite_of_failures(oracle: Patches) -> None:
+    """Takes a root that the store fails to give for a damaged one, and numbers without it."""
+    oracle.edit(commit._newest, "    if failures:", "    if False:")
 
 
 @mutant("lifecycle", hints=["*carry*"])

@@ -148,6 +148,7 @@ def accepts_metadata_of_any_type(oracle: Patches) -> None:
 
 
 @mutant("integrity", hints=["objects-header*"])
-def accepts_unaligned_header(oracle: Patches) -> None:
-    """Accepts a header that does not end at a multiple of 4096 bytes."""
-    oracle.edit(header._read, "if len(data) % DATA_ALIGNMENT:", "if False:")
+def accepts_bytes_between_header_and_data(oracle: Patches) -> None:
+    """Accepts a header that ends before the data begins."""
+    oracle.edit(header._read, "8 + length != len(data)", "8 + length > len(data)")
+    oracle.edit(header._read, 'data[8:].rstrip(b" ")', 'data[8 : 8 + length].rstrip(b" ")')

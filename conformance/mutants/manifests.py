@@ -5,7 +5,7 @@ from __future__ import annotations
 import zstandard
 
 from ..oracle import codecs, frame, manifest, names, objects, root, shards, tables, tensors
-from .claims import claimed
+from .claims import claimed, unfolded
 from .mutant import mutant
 from .patching import Patches
 
@@ -79,6 +79,14 @@ def allocates_what_frames_declare(oracle: Patches) -> None:
         "_check_blocks(data, header)",
         "claimed(header.content_size)\n    _check_blocks(data, header)",
         claimed=claimed,
+    )
+
+
+@mutant("inspect", hints=["*bomb*", "*lying*", "manifest-frame*"])
+def decompresses_before_comparing_sizes(oracle: Patches) -> None:
+    """Decompresses a Zstandard frame as a whole, and looks afterwards whether it has the right size."""
+    oracle.edit(
+        frame.decompress, "    check(data, size)", "    unfolded(data)\n    check(data, size)", unfolded=unfolded
     )
 
 

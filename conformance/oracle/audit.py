@@ -37,15 +37,16 @@ def audit(
 
     `before` is the store as it was when the request was sent, `response` the answer; None if that is not known.
     """
+    found: list[str] = []
     try:
         given = read_write(request)
-        unsound = [f"{one.code}: {one.subject}: {one.message}" for one in verify(store, given.checkpoint, deep=True)]
-        if unsound:
-            return unsound
-        root = open_root(store, given.checkpoint)
-        return list(_findings(store, root, given, response, before, should=should))
+        found += [f"{one.code}: {one.subject}: {one.message}" for one in verify(store, given.checkpoint, deep=True)]
+        if not found:
+            root = open_root(store, given.checkpoint)
+            found.extend(_findings(store, root, given, response, before, should=should))
     except Rejected as refusal:
-        return [str(refusal)]
+        found.append(str(refusal))
+    return found
 
 
 def _findings(

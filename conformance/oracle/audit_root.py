@@ -6,6 +6,7 @@ import struct
 from collections.abc import Iterator
 
 from . import messages
+from .errors import Rejected
 from .given import GivenWrite
 from .given_tree import Branch, Given, Leaf, read_given
 from .listing import list_checkpoints
@@ -58,8 +59,13 @@ def _external(store: Store, root: Root, before: Snapshot | None) -> Iterator[str
     if root.external.keys() != used:
         yield f"SCF-REF-004: external lists {sorted(root.external)}, and used are {sorted(used)}"
     for name, digest in root.external.items():
-        if open_root(store if before is None else before, name).digest != digest:
-            yield f"SCF-REF-007: external has another root digest for {name}"
+        try:
+            there = open_root(store if before is None else before, name).digest
+        except Rejected as refusal:
+            yield f"SCF-REF-001: external lists {name}: {refusal}"
+        else:
+            if there != digest:
+                yield f"SCF-REF-007: external has another root digest for {name}"
 
 
 def _same(one: Given, other: Given) -> bool:

@@ -150,8 +150,7 @@ class _Preparation:
             self.items[name] = assign(name, unite(trees), tables)
         carried = {name: carry_over(store, given.checkpoint, *source) for name, source in given.carry.items()}
         members = {name: self.item(name) for name in given.items}
-        found = list_checkpoints(store)  # step 11
-        last = newest(found)
+        last = _newest(store)
         external = joined_external(carried.values())
         data = root_bytes(
             {
@@ -195,6 +194,15 @@ class _Preparation:
         if not exists(self.store, self.attempt.marker_key):  # SCF-COMMIT-009
             message = "the attempt marker is gone: a collector has judged the attempt dead"
             raise Rejected("save.aborted", message, subject=self.attempt.marker_key, phase="commit")
+
+
+def _newest(store: WritableStore) -> Root | None:
+    """Step 11: of the roots that can be read; a store that fails is no root that can't be read."""
+    found = list_checkpoints(store)
+    failures = [one.refusal for one in found if one.refusal is not None and one.refusal.code == "store.io"]
+    if failures:
+        raise failures[0]
+    return newest(found)
 
 
 def _sequence(last: Root | None, checkpoint: str) -> int:

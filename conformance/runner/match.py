@@ -105,10 +105,14 @@ def _set(patterns: Any, value: Any, place: str, out: Path | None) -> Iterator[st
         return
     fits = [[at for at, each in enumerate(value) if _matches(pattern, each, out)] for pattern in patterns]
     taken = _assigned(fits)
-    for number, pattern in enumerate(patterns):
-        if number not in taken:
-            yield f"{place}: in any order, {_short(pattern)} is missing in {_short(value)}"
-    for at in sorted(set(range(len(value))) - set(taken.values())):
+    missing = [number for number in range(len(patterns)) if number not in taken]
+    left = sorted(set(range(len(value))) - set(taken.values()))
+    if len(missing) == len(left) == 1:
+        yield from _differences(patterns[missing[0]], value[left[0]], f"{place}[{left[0]}]", out)
+        return
+    for number in missing:
+        yield f"{place}: in any order, {_short(patterns[number])} is missing in {_short(value)}"
+    for at in left:
         yield f"{place}[{at}]: not expected: {_short(value[at])}"
 
 

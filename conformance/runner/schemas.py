@@ -19,6 +19,7 @@ PROTOCOL: Final = Path(__file__).resolve().parent.parent / "protocol"
 _BASE: Final = "https://scf.invalid/conformance/1.0/"
 _SHOWN: Final = 5
 _NIL: Final = ["nil"]
+"""What stands for a node that is checked by itself."""
 
 
 def findings(schema: str, message: Any) -> list[str]:
@@ -99,7 +100,7 @@ def _ref(validator: Any, ref: str, instance: Any, schema: Any) -> Iterator[Any]:
     if split is None:
         yield from _plain_ref(validator, ref, instance, schema) or ()
         return
-    pending = [instance]
+    pending = [] if instance is _NIL else [instance]
     while pending:
         level, parts = split(pending.pop())
         yield from _plain_ref(validator, ref, level, schema) or ()

@@ -89,6 +89,7 @@ def answer(request):
 def main():
     """Serves requests until the input ends."""
     logging.basicConfig(level=logging.ERROR)
+    sys.set_int_max_str_digits(0)  # integers of messages are decimal text of any length
     for line in sys.stdin:
         request = json.loads(line)
         if request["op"] == "bye":

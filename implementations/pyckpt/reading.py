@@ -27,6 +27,11 @@ PLANNED = ("state.layout", "dtype.unsupported", "codec.unsupported", "digest.uns
 """Codes that are found before bytes are read."""
 
 
+def number_of(value):
+    """An integer of a message."""
+    return value if -(2**53) < value < 2**53 else str(value)
+
+
 def inspect(request, stage):
     """Root, trees and tensor tables."""
     store = open_store(request["store"])
@@ -39,7 +44,7 @@ def inspect(request, stage):
         check_item_name(name)
         item = opened.item(name)
         tensors = [
-            {"dtype": item.dtype(number), "shape": list(item.shape(number))}
+            {"dtype": item.dtype(number), "shape": list(map(number_of, item.shape(number)))}
             for number in range(len(item.manifest.tensors))
         ]
         items[name] = {"tree": to_message(item.tree), "tensors": tensors}
@@ -109,12 +114,15 @@ def read(request, stage):
     if request["paths"] is None or request["paths"]:
         stage.phase = "read"
         binder = _Bytes(request["paths"])
-        options = pyckpt.LoadOptions(expect=request.get("expect"), verify=request.get("verify", True))
+        options = pyckpt.LoadOptions(
+            expect=request.get("expect"), verify=request.get("verify", True), strict=request["paths"] is None
+        )
         load(store, name, lambda: {item: binder}, binder, items=None, options=options, coordinator=Single())
         for number, (path, dtype, shape, sink) in enumerate(binder.found):
             _store(request["out"], str(number), sink.data)
+            sizes = list(map(number_of, shape))
             tensors.append(
-                {"path": list(map(component, path)), "dtype": dtype, "shape": list(shape), "file": str(number)}
+                {"path": list(map(component, path)), "dtype": dtype, "shape": sizes, "file": str(number)}
             )
     stage.phase = "read"
     assets = []

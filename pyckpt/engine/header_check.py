@@ -15,6 +15,7 @@ __all__ = ["compare_header"]
 def compare_header(manifest: Manifest, number: int, shards: Sequence[int], header: bytes) -> None:
     """Refuses a header that isn't in the profile or disagrees with the manifest: Corrupt ``object.header``.
 
+    Corrupt ``manifest.schema`` if two shards have one name.
     ``shards`` are the manifest's shards in the object, by offset. An own object's entries are exactly those shards; an
     object of another checkpoint may have more.
     """
@@ -23,8 +24,11 @@ def compare_header(manifest: Manifest, number: int, shards: Sequence[int], heade
     if len(header) != row.data_start:
         raise Corrupt("object.header", f"the data begins at {len(header)}, the manifest says {row.data_start}")
     by_name = {entry.name: entry for entry in entries}
-    for shard in shards:
-        name = manifest.shards.entry_name(shard)
+    names = [manifest.shards.entry_name(shard) for shard in shards]
+    if len(set(names)) < len(names):
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise Corrupt("manifest.schema", f"two shards of one object have the entry name {twice!r}")
+    for shard, name in zip(shards, names, strict=True):
         entry = by_name.pop(name, None)
         if entry is None:
             raise Corrupt("object.header", f"no entry {name!r}, which the manifest says is there")

@@ -12,9 +12,9 @@ import msgpack
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.leaves import Binder, BoundItem
 from pyckpt.engine.load_plan import plan_jobs, plan_reads
-from pyckpt.engine.open import OpenItem, check_objects, checked_root, decode_item, manifest_bytes, root_bytes
+from pyckpt.engine.open import OpenItem, checked_root, decode_item, manifest_bytes, root_bytes
 from pyckpt.engine.options import LoadOptions, Progress
-from pyckpt.engine.read import read_jobs
+from pyckpt.engine.read import check_objects, read_jobs
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
 from pyckpt.engine.threads import default_threads

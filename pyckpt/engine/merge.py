@@ -23,7 +23,7 @@ from pyckpt.format.names import entry_name
 from pyckpt.format.shard_table import ObjectRow
 from pyckpt.format.tree import Node, Path, TensorRef, map_leaves, path_text, walk
 from pyckpt.format.tree_decode import decode_tree
-from pyckpt.format.tree_union import union_trees
+from pyckpt.format.tree_union import missing_indices, union_trees
 
 __all__ = ["merge_item"]
 
@@ -140,6 +140,9 @@ def _unite(name: str, tables: Mapping[int, ItemTable]) -> Numbering:
             hint=WAYS_OUT,
             findings=[Finding(each.code, f"{name}/{each.key}", each.message) for each in error.findings],
         ) from None
+    holes = [Finding("state.diverged", f"{name}/{path_text(path)}", text) for path, text in missing_indices(united)]
+    if holes:
+        raise StateDiverged("state.diverged", "values by index that no writer holds", key=name, findings=holes)
     names = tuple(map(entry_name, paths))
     return Numbering(united, None, names, tuple(fact[0] for fact in facts), tuple(fact[1] for fact in facts), maps)
 

@@ -19,16 +19,12 @@ from pyckpt.storage.base import Store
 __all__ = [
     "OpenCheckpoint",
     "OpenItem",
-    "check_objects",
     "decode_item",
     "load_item",
     "manifest_bytes",
     "open_root",
     "root_bytes",
 ]
-
-FEW_OBJECTS = 16
-"""Up to so many objects are looked up one by one, more by a listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,26 +129,6 @@ def missing(kind: str, external: bool, what: str, key: str) -> Corrupt:
     return Corrupt(f"{kind}.missing", f"{what} is listed, but the store has no such object", key=key)
 
 
-def check_objects(store: Store, item: OpenItem) -> None:
-    """Makes sure that every data object of an item is there and has its size, by one listing where there are many.
-
-    Raises Corrupt ``object.missing``, ``external.missing`` or ``object.size``.
-    """
-    rows = item.manifest.objects
-    sizes: dict[str, int] = {}
-    if len(rows) > FEW_OBJECTS:
-        for prefix in {key.rpartition("/")[0] for key in item.object_keys}:
-            sizes.update({info.key: info.size for info in store.list(f"{prefix}/")})
-    for row, key in zip(rows, item.object_keys, strict=True):
-        if key not in sizes:
-            info = store.info(key)
-            if info is None:
-                raise missing("object", row.store_key is not None, "a data object", key)
-            sizes[key] = info.size
-        if sizes[key] != row.size:
-            raise Corrupt("object.size", f"expected {row.size} bytes, found {sizes[key]}", key=key)
-
-
 def base_of(checkpoint: str, entry: ItemEntry) -> str:
     """The checkpoint that the keys inside an item's manifest are relative to."""
     origin = entry.manifest.store_key
@@ -194,7 +170,8 @@ def decode_item(checkpoint: str, name: str, root: Root, data: bytes) -> OpenItem
         check_manifest(manifest)
         _check_externals(manifest, root)
     except Corrupt as error:
-        raise Corrupt(error.code, error.message, key=key, hint=error.hint, findings=error.findings) from error
+        message = f"{error.key}: {error.message}" if error.key else error.message
+        raise Corrupt(error.code, message, key=key, hint=error.hint, findings=error.findings) from error
     keys = tuple(row.store_key if row.store_key is not None else join(base, row.key or "") for row in manifest.objects)
     return OpenItem(name, entry.kind, entry, manifest, keys)
 

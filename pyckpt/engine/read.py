@@ -17,7 +17,7 @@ from pyckpt.engine.buffers import copy_bytes, staging
 from pyckpt.engine.futures import run_all
 from pyckpt.engine.leaves import Sink
 from pyckpt.engine.load_plan import Job, Part
-from pyckpt.engine.open import missing
+from pyckpt.engine.open import OpenItem, missing
 from pyckpt.engine.options import Progress
 from pyckpt.engine.scatter import scatter
 from pyckpt.errors import Corrupt
@@ -28,7 +28,10 @@ from pyckpt.format.manifest import Manifest
 from pyckpt.format.shard_table import ObjectRow
 from pyckpt.storage.base import ObjectMissing, ObjectReader, ObjectShort, Store
 
-__all__ = ["open_object", "read_jobs"]
+__all__ = ["check_objects", "open_object", "read_jobs"]
+
+FEW_OBJECTS = 16
+"""Up to so many objects are looked up one by one, more by a listing."""
 
 SMALL_PART = 64 << 10
 """Bytes below which reading and checking a part costs less than handing the interpreter from thread to thread."""
@@ -45,6 +48,21 @@ def open_object(store: Store, key: str, row: ObjectRow) -> ObjectReader:
         reader.close()
         raise Corrupt("object.size", f"expected {row.size} bytes, found {found}", key=key)
     return reader
+
+
+def check_objects(store: Store, item: OpenItem) -> None:
+    """Makes sure that every data object of an item is there and has its size, by one listing where there are many.
+
+    Raises Corrupt ``object.missing``, ``external.missing`` or ``object.size``.
+    """
+    rows = item.manifest.objects
+    sizes: dict[str, int] = {}
+    if len(rows) > FEW_OBJECTS:
+        for prefix in {key.rpartition("/")[0] for key in item.object_keys}:
+            sizes.update({info.key: info.size for info in store.list(f"{prefix}/")})
+    for row, key in zip(rows, item.object_keys, strict=True):
+        if sizes.get(key) != row.size:
+            open_object(store, key, row).close()
 
 
 def read_jobs(

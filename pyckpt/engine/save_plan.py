@@ -15,14 +15,14 @@ from pyckpt.engine.fingerprint import Groups
 from pyckpt.engine.leaves import ItemState, Piece, Source
 from pyckpt.engine.options import CodecName, SaveOptions
 from pyckpt.engine.slots import Slot
-from pyckpt.errors import UsageError
+from pyckpt.errors import LimitExceeded, UsageError
 from pyckpt.format.codecs import Chain, Codec
 from pyckpt.format.dtypes import DType, byte_count, dtype_of
 from pyckpt.format.geometry import Region, check_region
 from pyckpt.format.keys import object_key
 from pyckpt.format.names import region_entry_name
 from pyckpt.format.safetensors import Entry, build_header
-from pyckpt.limits import MAX_OBJECT_HEADER_TARGET
+from pyckpt.limits import MAX_DIMS, MAX_OBJECT_HEADER_TARGET
 
 __all__ = ["ItemPlan", "ObjectPlan", "ShardPlan", "plan_item", "plan_shards"]
 
@@ -109,6 +109,9 @@ def plan_shards(
         for slot in slots:
             leaf = slot.leaf
             dtype = dtype_of(leaf.dtype)
+            if len(leaf.shape) > MAX_DIMS:
+                message = f"a tensor of {len(leaf.shape)} dimensions, the format has at most {MAX_DIMS}"
+                raise LimitExceeded("limit.exceeded", message, key=f"{item.name}/{slot.name}")
             members = groups[item.name].of(leaf, rank)
             for number, piece in enumerate(leaf.pieces):
                 nbytes = _checked_size(item.name, slot, piece, dtype)

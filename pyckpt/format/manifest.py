@@ -146,7 +146,9 @@ def decode_manifest(raw: bytes, *, item: str, attempt: str, max_values: int = MA
     objects = parse_objects(record.get("objects"), item=item)
     count, columns = read_table(record.get("shards"), what="shards", max_count=MAX_SHARDS)
     shards = shards_from_columns(tensors, objects, len(codecs), count, columns)
-    tree = _parse_tree(record.get("tree"), len(tensors))
+    if "tree" not in record:
+        raise _corrupt("has no tree")
+    tree = _parse_tree(record["tree"], len(tensors))
     return Manifest(item, attempt, codecs, tensors, objects, shards, tree)
 
 

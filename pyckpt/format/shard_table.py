@@ -306,6 +306,9 @@ class _Derivation:
             plain |= table.codec != 0
             if bool((table.codec[assigned:] != 0).any()):
                 raise _corrupt("an unassigned shard with a codec")
+        elsewhere = np.array([row.store_key is not None for row in table.objects] or [False])
+        if bool(elsewhere[table.object[assigned:]].any()):
+            raise _corrupt("an unassigned shard in an object of another checkpoint")
         if not bool(plain.all()):
             raise _corrupt("a shard without a codec whose stored_size is not its decoded size")
         begin = np.array([row.data_start for row in table.objects] or [0], dtype=np.int64)[table.object]

@@ -122,6 +122,8 @@ def _set(value: Any) -> Node:
     kinds = set(map(type, value))
     if len(kinds) > 1 or not kinds <= {str, int}:
         raise _corrupt("a set is neither only of strings nor only of integers")
+    if kinds == {int} and not all(MIN_NODE_INT <= each <= MAX_NODE_INT for each in value):
+        raise _corrupt("a set has an integer beyond the range of integer nodes")
     # Python compares strings by code point, which is the order of their UTF-8 bytes too.
     if any(first >= second for first, second in pairwise(value)):
         raise _corrupt("a set is not strictly ascending")

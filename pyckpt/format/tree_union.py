@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from pyckpt.errors import Finding, StateDiverged
 from pyckpt.format.show import show
 from pyckpt.format.tree import Flattened, Indexed, Node, Path, path_text
 
-__all__ = ["union_trees"]
+__all__ = ["missing_indices", "union_trees"]
 
 Held = Sequence[tuple[int, Node]]
 """What some writers hold at one path: (writer, node), by writer."""
@@ -127,6 +128,28 @@ def _same(a: Any, b: Any) -> bool:
         # two datetimes in different zones compare equal, but are not the same value
         return bool(a.replace(tzinfo=None) == b.replace(tzinfo=None) and a.utcoffset() == b.utcoffset())
     return bool(a == b)
+
+
+def missing_indices(node: Node, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """Every ``Indexed`` of a committed tree that lacks values, with what it lacks."""
+    if isinstance(node, Indexed):
+        absent = node.size - len(node.values)
+        if absent:
+            first = next(index for index in range(node.size) if index not in node.values)
+            yield path, f"{absent} of {node.size} values along {show(node.axis)} are missing, the first at {first}"
+        children: Iterable[tuple[Path, Node]] = (((*path, index), value) for index, value in node.values.items())
+    elif isinstance(node, dict):
+        children = (((*path, key), value) for key, value in node.items())
+    elif isinstance(node, (list, tuple)):
+        children = (((*path, position), value) for position, value in enumerate(node))
+    elif isinstance(node, Flattened):
+        inner = (((*path, "inner", name), value) for name, value in node.inner.items())
+        children = chain(inner, [((*path, "attributes"), node.attributes)])
+    else:
+        return
+    for where, child in children:
+        if isinstance(child, (dict, list, tuple, Indexed, Flattened)):
+            yield from missing_indices(child, where)
 
 
 def _same_shape(a: Any, b: Any) -> bool:

@@ -39,12 +39,12 @@ def decompress_frame(data: bytes | bytearray | memoryview, size: int) -> bytes:
         unknown = header.content_size >= 2**64 - 2
         found = "no content size" if unknown else f"a content size of {header.content_size}"
         raise FrameError(f"states {found}, expected {size}")
-    if size == 0:
-        raise FrameError("is empty")
     if header.dict_id:
         raise FrameError(f"needs dictionary {header.dict_id}")
     if header.window_size > MAX_ZSTD_WINDOW:
         raise FrameError(f"needs a window of {header.window_size} bytes, at most {MAX_ZSTD_WINDOW}")
+    if size == 0:
+        return _nothing(data)
     try:
         result = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompress(
             data, allow_extra_data=False, read_across_frames=False
@@ -56,3 +56,15 @@ def decompress_frame(data: bytes | bytearray | memoryview, size: int) -> bytes:
     if len(result) != size:
         raise FrameError(f"holds {len(result)} bytes, expected {size}")
     return result
+
+
+def _nothing(data: bytes | bytearray | memoryview) -> bytes:
+    """The content of a frame without any: the one-call decoder stops at the stated size, and looks no further."""
+    decoder = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW).decompressobj()
+    try:
+        result = decoder.decompress(data)
+    except zstandard.ZstdError as error:
+        raise FrameError(f"can't be decompressed: {error}") from None
+    if result or not decoder.eof or decoder.unused_data:
+        raise FrameError("is not one frame without content")
+    return b""

@@ -64,7 +64,7 @@ S = Tensor("s", "F64", (), numbered(1, 8))
 
 def draft(**changes) -> Draft:
     """Three tensors of one item in one object."""
-    return Draft(items={"model": Item(tensors=(W, B, S), assets={"config.json": b"{}"}, **changes)})
+    return Draft(items={"model": Item(**{"tensors": (W, B, S), "assets": {"config.json": b"{}"}, **changes})})
 
 
 def store_of(one: Draft, name: str = "c", **others: Draft) -> MemoryStore:

@@ -15,13 +15,13 @@ HELLO = {
 INDEX = {
     "spec": "1.0-draft",
     "requirements": [
-        {"id": "SCF-A-001", "keyword": "MUST", "text": "A reader **MUST** do `this`.", "error": "root.digest",
+        {"id": "SCF-AA-001", "keyword": "MUST", "text": "A reader **MUST** do `this`.", "error": "root.digest",
          "verify": "case", "roles": ["reader"]},
-        {"id": "SCF-A-002", "keyword": "SHOULD NOT", "text": "A reader **SHOULD NOT** do that.", "error": None,
+        {"id": "SCF-AA-002", "keyword": "SHOULD NOT", "text": "A reader **SHOULD NOT** do that.", "error": None,
          "verify": "case", "roles": ["reader"]},
-        {"id": "SCF-A-003", "keyword": "MAY", "text": "A reader **MAY**.", "error": None, "verify": "case",
+        {"id": "SCF-AA-003", "keyword": "MAY", "text": "A reader **MAY**.", "error": None, "verify": "case",
          "roles": ["reader"]},
-        {"id": "SCF-A-004", "keyword": "MUST", "text": "A writer **MUST** be good.", "error": None,
+        {"id": "SCF-AA-004", "keyword": "MUST", "text": "A writer **MUST** be good.", "error": None,
          "verify": "inspect", "roles": ["writer"]},
     ],
     "codes": {"root.digest": ["open"], "usage.invalid": ["any"], "state.layout": ["save", "plan"],
@@ -76,7 +76,7 @@ def write_case(suite: Path, name: str, area: str = "a", files: dict[str, bytes] 
     """Add a case to a suite; by default it verifies a checkpoint of the name of the case."""
     folder = suite / area / name
     folder.mkdir(parents=True)
-    record = {"id": name, "title": f"The case {name}", "requirements": ["SCF-A-001"], "profile": "read", "kind": "valid",
+    record = {"id": name, "title": f"The case {name}", "requirements": ["SCF-AA-001"], "profile": "read", "kind": "valid",
               "steps": [verify_step(name)], **members}  # fmt: skip
     if record["kind"] == "invalid":
         record = {"fault": "something", "sibling": "good", **record}

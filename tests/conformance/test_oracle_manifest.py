@@ -566,6 +566,24 @@ def test_cut_bytes():
     assert refused(odd) == "manifest.schema"
 
 
+def test_the_sizes_of_a_tensor():
+    def alone(dtype, shape):
+        return Draft(items={"model": Item((Tensor("t", dtype, shape, b""),), (), objects=())})
+
+    assert codes(alone("U8", (0, 2**60 - 1))) == []
+    assert refused(alone("U8", (0, 2**60))) == "manifest.schema"
+    assert refused(alone("F4", (3,))) == "manifest.schema"
+    assert codes(draft(tensors=(Tensor("t", "F32", (1,) * 64, bytes(4)),))) == []
+    assert refused(draft(tensors=(Tensor("t", "F32", (1,) * 65, bytes(4)),))) == "manifest.schema"
+
+
+def test_an_item_without_tensors():
+    nothing = Draft(items={"model": Item(objects=())})
+    assert codes(nothing) == []
+    for name in ("objects", "codecs", "dtypes"):
+        assert faulty(change(name, value={}), nothing) == "manifest.schema"
+
+
 def test_overlaps_in_an_object_are_refused_and_holes_are_found():
     shift = shards("offset", lambda old: old[:-8] + column("u64", [struct.unpack("<Q", old[-8:])[0] + 1]))
     assert faulty(every(shift, change("objects", 0, "size", value=lambda size: size + 1))) == "manifest.schema"

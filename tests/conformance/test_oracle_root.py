@@ -366,6 +366,13 @@ def test_a_directory_is_a_store(tmp_path):
     assert DirectoryStore(str(tmp_path / "absent")).list("") == []
 
 
+def test_a_file_that_is_cut_while_it_is_read(tmp_path, monkeypatch):
+    store = laid_out(tmp_path, draft())
+    monkeypatch.setattr(os, "pread", lambda *_: b"")
+    with pytest.raises(Rejected, match=r"store\.io"):
+        store.get("c/model/config.json")
+
+
 def test_links_that_lead_out_are_refused(tmp_path):
     store = laid_out(tmp_path / "run", draft())
     laid_out(tmp_path / "outside", draft())

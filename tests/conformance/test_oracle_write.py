@@ -385,12 +385,13 @@ def test_assets_keep_their_plain_key_where_they_can(store, tmp_path):
     (folder / "other").write_bytes(b"\2")
     (folder / "file").write_bytes(b"")
     (folder / "folder").mkdir()
+    (folder / "folder" / "below").write_bytes(b"")
     assets = {"same": "01", "other": "01", "new/deep": "03", "file/below": "04", "folder": "05"}
     response = written(request(store, node_map(), items={"model": item(**assets)}))
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     attempt = response["attempt"]
     displaced = {f"{attempt}.d/{name}" for name in ("other", "file/below", "folder")}
-    assert there == {"same", "other", "file", "new/deep", f"manifest-{attempt}.msgpack.zst", *displaced}
+    assert there == {"same", "other", "file", "folder/below", "new/deep", f"manifest-{attempt}.msgpack.zst", *displaced}
 
 
 def test_an_asset_of_a_deleted_checkpoint_is_not_taken_over(store, tmp_path):

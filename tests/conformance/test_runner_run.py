@@ -63,9 +63,9 @@ def test_all_is_well(call):
 def test_every_outcome_and_the_run_goes_on(call):
     for name in ("fails", "dies", "hangs", "babbles", "last"):
         write_case(call.suite, name, timeout=0.5)
-    write_case(call.suite, "should", requirements=["SCF-A-002", "SCF-A-001"])
-    write_case(call.suite, "may", requirements=["SCF-A-003"])
-    write_case(call.suite, "errs", requirements=["SCF-A-001"])
+    write_case(call.suite, "should", requirements=["SCF-AA-002", "SCF-AA-001"])
+    write_case(call.suite, "may", requirements=["SCF-AA-003"])
+    write_case(call.suite, "errs", requirements=["SCF-AA-001"])
     script = {"fails": REFUSED, "dies": "print('oh no', file=sys.stderr, flush=True); os._exit(1)",
               "hangs": "time.sleep(60)", "babbles": "print('?', flush=True)", "last": SOUND, "should": REFUSED,
               "may": REFUSED}  # fmt: skip
@@ -80,7 +80,7 @@ def test_every_outcome_and_the_run_goes_on(call):
 
 
 def test_a_crash_of_a_should_is_a_crash(call):
-    write_case(call.suite, "should", requirements=["SCF-A-002"])
+    write_case(call.suite, "should", requirements=["SCF-AA-002"])
     assert call.outcomes({"should": "os._exit(1)"}) == (1, {"should": "crash"})
 
 
@@ -158,7 +158,7 @@ def test_problems_beyond_cases(call):
     (("-k", "nothing-like-it"), 2),
     (("--profile", "write"), 2),
     (("--profile", "nonsense"), 2),
-    (("--profile", "read", "-k", "SCF-A-001"), 0),
+    (("--profile", "read", "-k", "SCF-AA-001"), 0),
     (("--jobs", "0"), 2),
 ])  # fmt: skip
 def test_statuses_of_calls(call, options, status):
@@ -177,9 +177,9 @@ def test_what_can_not_be_started_is_a_mistake_of_the_call(suite):
 
 
 def test_a_broken_suite_is_no_failure_of_the_implementation(call):
-    write_case(call.suite, "good", requirements=["SCF-B-001"])
+    write_case(call.suite, "good", requirements=["SCF-BB-001"])
     done = call.run({"good": SOUND})
-    assert (done.exit_code, "SCF-B-001" in done.output) == (2, True)
+    assert (done.exit_code, "SCF-BB-001" in done.output) == (2, True)
 
 
 class Page(HTMLParser):
@@ -211,15 +211,15 @@ def test_reports(call):
     write_case(call.suite, "good", title='Less < more & "quotes"')
     write_case(call.suite, "fails")
     write_case(call.suite, "dies", area="b")
-    write_case(call.suite, "should", area="b", requirements=["SCF-A-002"])
+    write_case(call.suite, "should", area="b", requirements=["SCF-AA-002"])
     evil = {**REFUSED, "message": "<script>alert(1)</script>\x01\x1b[31m"}
     call.outcomes({"good": SOUND, "fails": evil, "dies": "os._exit(1)", "should": REFUSED})
 
     page = Page((call.out / "matrix.html").read_text())
     assert page.open == []
-    assert {"good", "fails", "dies", "should", "r-SCF-A-001", "r-SCF-A-002"} <= set(page.ids)
+    assert {"good", "fails", "dies", "should", "r-SCF-AA-001", "r-SCF-AA-002"} <= set(page.ids)
     assert len(page.ids) == len(set(page.ids))
-    assert page.targets == {"r-SCF-A-001", "r-SCF-A-002"}
+    assert page.targets == {"r-SCF-AA-001", "r-SCF-AA-002"}
     assert page.addresses == []
     assert any("<script>alert(1)</script>" in text for text in page.text)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from ...oracle.encode import Draft, Item, Shard, Tensor
 from ...oracle.encode_frame import plain_frame
@@ -20,12 +21,12 @@ KNOWN = ["dtype:BF16", "dtype:F32"]
 X = Tensor("x", LATER, (2, 4), content(24, 5), bits=24)
 
 
-def _draft(x: Tensor = X, *shards: Shard, **changes: object) -> Draft:
+def _draft(x: Tensor = X, *shards: Shard, **changes: Any) -> Draft:
     """Tensors ``w``, ``x`` of an unknown dtype, and ``b``."""
     given = (Shard(0), *(shards or (Shard(1),)), Shard(2))
     tree = {"w": tensor(0), "x": tensor(1), "b": tensor(2), "step": 2}
     item = Item((W, x, B), shards=given, tree=tree, dtype_bits=True)
-    return Draft({"model": replace(item, **changes)})  # type: ignore[arg-type]
+    return Draft({"model": replace(item, **changes)})
 
 
 def cases() -> Iterator[Case]:
@@ -55,7 +56,7 @@ def cases() -> Iterator[Case]:
         )
         yield _refused(f"unknown-{name}-wanted", f"A tensor of an unknown dtype, {what}, that is wanted", name, draft)
     yield _refused(
-        "unknown-among-wanted", "All tensors are wanted, one of an unknown dtype", "whole", _draft(), paths=None
+        "unknown-among-wanted", "All tensors are wanted, one of an unknown dtype", "whole", _draft(), every=True
     )
     yield refused(
         "dtypes-unknown-region",
@@ -101,8 +102,8 @@ def cases() -> Iterator[Case]:
     )
 
 
-def _refused(name: str, title: str, sibling: str, draft: Draft, paths: object = (("x",),)) -> Case:
-    wanted = None if paths is None else [["x"]]
+def _refused(name: str, title: str, sibling: str, draft: Draft, *, every: bool = False) -> Case:
+    wanted = None if every else [["x"]]
     dtype = draft.items["model"].tensors[1].dtype
     request = step("read", rejected("dtype.unsupported", phases=["plan", "read"]), paths=wanted)
     return Case(

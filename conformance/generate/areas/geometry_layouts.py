@@ -162,7 +162,8 @@ def _runs() -> Iterator[Case]:
 def _small() -> Iterator[Case]:
     yield _read("scalar", "A scalar", one(filled("w", "F64", ())))
     yield _read("scalar-as-run", "A scalar with run columns", pieces(filled("w", "F64", ()), [Region((), (), (0, 1))]))
-    for name, shape in (("vector", (0,)), ("matrix", (3, 0)), ("cube", (0, 2, 5)), ("zeros", (0, 0))):
+    shapes: dict[str, tuple[int, ...]] = {"vector": (0,), "matrix": (3, 0), "cube": (0, 2, 5), "zeros": (0, 0)}
+    for name, shape in shapes.items():
         empty = Tensor("w", "F32", shape, b"")
         yield _read(f"empty-{name}", f"An empty tensor {list(shape)} with one shard", one(empty), "SCF-REG-005")
         none = one(empty, shards=(), objects=())

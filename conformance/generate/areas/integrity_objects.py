@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ...oracle.encode import Draft, Item, Object, Shard
 from ...oracle.encode_frame import plain_frame
@@ -31,14 +32,14 @@ FOUR = ["dtype:BF16", "dtype:F32"]
 UNKNOWN = "x-later-512"
 
 
-def two(**changes: object) -> Draft:
+def two(**changes: Any) -> Draft:
     """Tensor ``w`` in its two rows in two objects, ``b`` in the first of them."""
     shards = (
         Shard(0, box((0, 1), (0, 3))),
         Shard(1),
         Shard(0, box((1, 2), (0, 3)), object=1),
     )
-    second = Object(number=1, **changes)  # type: ignore[arg-type]
+    second = Object(number=1, **changes)
     return Draft({"model": Item((W, B), shards=shards, objects=(Object(), second))}, metadata={"step": 2})
 
 

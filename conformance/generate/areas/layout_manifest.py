@@ -127,6 +127,6 @@ def _heads() -> Iterator[Case]:
 
 def _refused(name: str, fault: str, sibling: str, draft: Draft) -> Case:
     title = f"Names of a manifest: {fault[0].lower()}{fault[1:-1]}"
-    requirements = ["SCF-LAYOUT-003", "SCF-SEC-010"]
+    requirements = ["SCF-LAYOUT-003", "SCF-SEC-010", "SCF-STORE-012"]
     case = refused(f"layout-{name}", title, fault, "manifest.schema", requirements, sibling, draft)
     return replace(case, files={key: data for key, data in case.files.items() if not key.endswith(".safetensors")})

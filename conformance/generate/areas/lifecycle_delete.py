@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ...oracle.encode import Draft
 from ..case import Case, Json, checkpoint, ok, rejected, step
@@ -26,9 +27,9 @@ def cases() -> Iterator[Case]:
 
 
 def _case(
-    name: str, title: str, requirements: list[str], files: Mapping[str, bytes], *steps: Json, **more: object
+    name: str, title: str, requirements: list[str], files: Mapping[str, bytes], *steps: Json, **more: Any
 ) -> Case:
-    return Case(f"delete-{name}", title, requirements, "lifecycle", steps, files=files, **more)  # type: ignore[arg-type]
+    return Case(f"delete-{name}", title, requirements, "lifecycle", steps, files=files, **more)
 
 
 def _buried(draft: Draft, name: str = "c") -> dict[str, Json]:

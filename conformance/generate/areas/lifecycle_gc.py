@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ...oracle.encode import Draft, Item, Object, Shard, build, digest
 from ..case import Case, Json, checkpoint, ok, rejected, step
@@ -20,14 +21,14 @@ _ROOT = "c/checkpoint.json"
 
 
 def gc_case(
-    name: str, title: str, requirements: Sequence[str], files: Mapping[str, bytes], *steps: Json, **more: object
+    name: str, title: str, requirements: Sequence[str], files: Mapping[str, bytes], *steps: Json, **more: Any
 ) -> Case:
     """A case of collection; everything is old unless ages are given."""
     more.setdefault("stores", {"main": {"ages": {"*": OLD}}})
-    return Case(f"gc-{name}", title, requirements, "lifecycle", steps, files=files, **more)  # type: ignore[arg-type]
+    return Case(f"gc-{name}", title, requirements, "lifecycle", steps, files=files, **more)
 
 
-def collected(*keys: str, **request: object) -> Json:
+def collected(*keys: str, **request: Any) -> Json:
     """A collection that removes exactly these keys."""
     return step("gc", ok(removed={"$set": list(keys)}), **{"grace": GRACE, **request})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ...oracle.encode import Draft
 from ..case import Case, Json, checkpoint, ok, rejected, step
@@ -21,9 +22,9 @@ def cases() -> Iterator[Case]:
 
 
 def _case(
-    name: str, title: str, requirements: list[str], files: Mapping[str, bytes], *steps: Json, **more: object
+    name: str, title: str, requirements: list[str], files: Mapping[str, bytes], *steps: Json, **more: Any
 ) -> Case:
-    return Case(f"list-{name}", title, requirements, "inspect", steps, files=files, **more)  # type: ignore[arg-type]
+    return Case(f"list-{name}", title, requirements, "inspect", steps, files=files, **more)
 
 
 def _shown(name: str, draft: Draft) -> Json:

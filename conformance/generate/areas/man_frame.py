@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
-from ...oracle.encode import Draft, Record
+from ...oracle.encode import Draft, Record, manifest_key
 from ...oracle.encode_frame import plain_frame
 from ..case import Case, checkpoint, rejected, step
 from ..drafts import STEP, scalars
@@ -33,11 +33,6 @@ COMPRESSED: Final = bytes.fromhex(
 def _base(**twists: Any) -> Draft:
     """An item of two scalars, with a manifest of some 500 bytes."""
     return scalars({**STEP, "text": "abc" * 100}).with_item("model", **twists)
-
-
-def _pieces(data: bytes) -> bytes:
-    """One byte per block, with empty blocks among them."""
-    return frame([raw(data[at : at + 1]) if at % 3 else raw(b"") for at in range(-1, len(data))], len(data), width=2)
 
 
 def _odd_blocks(data: bytes) -> bytes:
@@ -111,12 +106,11 @@ def _accepted() -> Iterator[Case]:
 
 def _descriptor() -> Iterator[Case]:
     """What lies in the store is not what the root says."""
-    missing = ["manifest-3f9c2a71d0b84e55.msgpack.zst"]
     yield bad(
         "missing",
         "The manifest is not in the store.",
         PLAIN,
-        _base().with_(drop=tuple(f"model/{each}" for each in missing)),
+        _base().with_(drop=(manifest_key("model"),)),
         ["SCF-OPEN-002", "SCF-LAYOUT-012"],
         "manifest.missing",
     )
@@ -165,7 +159,7 @@ def _says(*path: str, value: int) -> Draft:
             found = found[name]
         found[path[-1]] = value
 
-    return _base().with_(members=change, drop=("model/manifest-3f9c2a71d0b84e55.msgpack.zst",))
+    return _base().with_(members=change, drop=(manifest_key("model"),))
 
 
 def _limits() -> Iterator[Case]:

@@ -108,14 +108,14 @@ def _unknown() -> Iterator[Case]:
             options=KNOWN,
         )
     draft = _digest()
-    whole = _read(draft.items["model"], ("w",), ("b",))
-    either = [whole["expect"], rejected("digest.unsupported")]
+    both = _read(draft.items["model"], ("w",), ("b",))
+    either = [both["expect"], rejected("digest.unsupported")]
     yield Case(
         "manifest-digest-unknown-unverified",
         "A tensor with a digest algorithm that nobody knows may be read where the caller has turned verification off",
         ["SCF-MAN-016"],
         "read",
-        [asked({**whole, "expect": either}, verify=False)],
+        [asked({**both, "expect": either}, verify=False)],
         kind="acceptable",
         files=checkpoint(draft),
         options=[*KNOWN, "unverified"],

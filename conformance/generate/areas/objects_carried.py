@@ -94,11 +94,14 @@ def _refused(name: str, title: str, fault: str, source: Draft, draft: Draft | No
 def _part() -> Draft:
     """The tensor is the second row of the old one, and its shard the bytes of that."""
     made = borrowed(origin(), ("w",), own=None)
-    shard = made.items["model"].shards[0]
+    shards = made.items["model"].shards
+    assert shards
+    offset = shards[0].offset
+    assert offset is not None
     return made.with_item(
         "model",
         tensors=(Tensor("w", "F32", (3,), W.data[12:]),),
-        shards=(replace(shard, offset=shard.offset + 12),),
+        shards=(replace(shards[0], offset=offset + 12),),
     )
 
 

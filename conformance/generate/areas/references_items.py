@@ -151,9 +151,10 @@ def _broken() -> Iterator[Case]:
     third = carrier({"middle": second})
     chain = {**checkpoint(first, OLD), **checkpoint(second, "middle"), **checkpoint(third)}
     yield _refused(
-        "unlisted", "An item by reference whose manifest uses an object of a third checkpoint that external does not list",
-        "external lists middle, and not old.", [step("inspect", rejected("manifest.schema", phases=["manifest"]))], chain,
-        ["SCF-ROOT-019"], "references-item-with-references",
+        "unlisted", "An item by reference whose manifest uses an object of a checkpoint that external does not list",
+        "external lists middle, and not old.",
+        [step("inspect", rejected("manifest.schema", phases=["manifest"]))], chain, ["SCF-ROOT-019"],
+        "references-item-with-references",
     )  # fmt: skip
 
 

@@ -285,7 +285,7 @@ def _damaged() -> Iterator[Case]:
         fault="A bit of w is changed in the object of the other checkpoint.",
         sibling="references-objects",
         files=damaged,
-        options=dtypes(draft) + ["dtype:U8"],
+        options=[*dtypes(draft), "dtype:U8"],
     )
     spare = files[old_key()].index(SPARE.data)
     yield Case(
@@ -298,7 +298,7 @@ def _damaged() -> Iterator[Case]:
             verify_step({"$set": [found("block.digest", old_key(), "spare")]}, checkpoint=OLD),
         ],
         files={**files, old_key(): flip(files[old_key()], spare)},
-        options=dtypes(draft) + ["dtype:U8"],
+        options=[*dtypes(draft), "dtype:U8"],
     )
     yield _unsound(
         "references-damaged-header", "A damaged header of the other checkpoint's object",
@@ -335,7 +335,8 @@ def _refused() -> Iterator[Case]:
 
     faults: dict[str, tuple[str, str, Draft]] = {
         "unlisted": (
-            "The store_key is in a checkpoint that external does not list.", "SCF-ROOT-019", replace(draft, external=()),
+            "The store_key is in a checkpoint that external does not list.", "SCF-ROOT-019",
+            replace(draft, external=()),
         ),
         "other-listed": (
             "external lists another checkpoint, whose name begins alike.", "SCF-ROOT-019",

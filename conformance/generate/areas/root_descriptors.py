@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 from ...oracle.encode import Draft, Item, Object, Record, Shard
@@ -21,7 +20,7 @@ POLICY = Draft(
     {"policy": Item((W, B), tree={"w": tensor(0), "b": tensor(1)}, assets={"a/b.txt": b"text"})}, metadata=STEP
 )
 """The origin of what is carried over."""
-KEPT = replace(POLICY.items["policy"])
+KEPT = POLICY.items["policy"]
 
 
 def cases() -> Iterator[Case]:
@@ -195,7 +194,7 @@ def _keys() -> Iterator[Case]:
         ("number", 5, "The manifest's key is a number."),
     )
     for name, key, fault in own:
-        requirements = ["SCF-ROOT-017", "SCF-LAYOUT-002", "SCF-SEC-010"]
+        requirements = ["SCF-ROOT-017", "SCF-LAYOUT-002", "SCF-SEC-010", "SCF-STORE-012"]
         yield _refused(
             f"manifest-key-{name}", fault, requirements, "root-plain", basic().with_(members=_at("manifest", key=key))
         )

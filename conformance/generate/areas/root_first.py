@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from ...oracle.encode import seal
-from ..case import Case, checkpoint, ok, rejected, step
+from ..case import Case, Json, checkpoint, ok, rejected, step
 from ..drafts import bare, basic
 from ..expect import inspected, root_digest, root_values
 from ..forms import accepted, asked, refused
@@ -214,7 +214,8 @@ def _digest() -> Iterator[Case]:
         steps,
         files=checkpoint(draft),
     )
-    for op, request in (("inspect", {}), ("read", {}), ("inspect", {"items": []})):
+    requests: tuple[tuple[str, Json], ...] = (("inspect", {}), ("read", {}), ("inspect", {"items": []}))
+    for op, request in requests:
         name = "root-expected-other" + {"read": "-read"}.get(op, "-root-alone" if request else "")
         yield refused(
             name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from ...oracle.encode import Draft
 from ..case import Case
@@ -80,7 +80,7 @@ def _refused() -> Iterator[Case]:
         ("surrogates", "A name is there twice, once as a pair of escapes.", '{"\U0001d11e":1,"\\ud834\\udd1e":1}'),
         ("empty", "The empty name is there twice.", '{"":1,"":2}'),
     ]
-    strings = [
+    strings: list[tuple[str, str, str | bytes]] = [
         ("lone-high", "A high surrogate stands alone.", r'"\ud834"'),
         ("lone-low", "A low surrogate stands alone.", r'"\udd1e"'),
         ("swapped", "A pair of surrogates is in the wrong order.", r'"\udd1e\ud834"'),
@@ -141,7 +141,13 @@ def _refused() -> Iterator[Case]:
         ("undefined", "A value is undefined.", "undefined"),
     ]
     plain = "root-json-values"
-    for group, rows in (("double", double), ("string", strings), ("number", numbers), ("syntax", syntax)):
+    groups: tuple[tuple[str, Sequence[tuple[str, str, str | bytes]]], ...] = (
+        ("double", double),
+        ("string", strings),
+        ("number", numbers),
+        ("syntax", syntax),
+    )
+    for group, rows in groups:
         for name, fault, text in rows:
             draft = unknown(bare(), text)
             requirements = PROFILE + (["SCF-SEC-006"] if "depth" in name else [])

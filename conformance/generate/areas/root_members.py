@@ -123,10 +123,14 @@ def _bad(name: str, fault: str, draft: Draft, change: Change, requirements: list
 
 def _absent() -> Iterator[Case]:
     names = ("spec", "attempt", "created", "writer", "features", "sequence", "parent", "metadata", "items", "external")
-    paths = [(name,) for name in names] + [("writer", "name"), ("writer", "version"), ("features", "read")]
+    paths: list[tuple[str, ...]] = [(name,) for name in names] + [
+        ("writer", "name"),
+        ("writer", "version"),
+        ("features", "read"),
+    ]
     for path in (*paths, ("features", "write")):
         yield _bad(f"without-{'-'.join(path)}", f"The member {'.'.join(path)} is absent.", bare(), _without(*path))
-    inner = [
+    inner: list[tuple[str, ...]] = [
         ("kind",),
         ("manifest",),
         ("raw_size",),

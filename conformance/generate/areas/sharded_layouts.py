@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 from ..case import Case, Json
 from ..requests import (
@@ -28,9 +29,9 @@ __all__ = ["cases"]
 SHAPE = (6, 4)
 
 
-def _parts(parts: Sequence[Sequence[Json]], shape: Sequence[int] = SHAPE, **tensors: str) -> list[Node]:
+def _parts(parts: Sequence[Sequence[Json]], shape: Sequence[int] = SHAPE, **tensors: Any) -> list[Node]:
     """One tree per writer, each with its regions of one tensor."""
-    return [mapping(("w", tensor("w", shape, regions, **tensors))) for regions in parts]  # type: ignore[arg-type]
+    return [mapping(("w", tensor("w", shape, regions, **tensors))) for regions in parts]
 
 
 def _rows(*counts: int, shape: Sequence[int] = SHAPE) -> list[list[Json]]:

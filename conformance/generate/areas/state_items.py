@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ...oracle.encode import Draft, Item, Tensor
 from ..case import Case, Expect, Json, checkpoint, rejected, step
@@ -24,15 +25,15 @@ def restore(
     return step("restore", expect, item=item, target=target, rule=rule, index=index, size=size)
 
 
-def mismatch(*about: str, **values: object) -> Json:
+def mismatch(*about: str, **values: Any) -> Json:
     """A refusal with a mismatch about each of these names."""
     return rejected("state.mismatch", mismatches={"$contains": [{"$about": [name]} for name in about]}, **values)
 
 
 def restore_case(
     name: str, title: str, requirements: Sequence[str], target: str, files: Mapping[str, bytes], *steps: Json,
-    **more: object,
+    **more: Any,
 ) -> Case:  # fmt: skip
     """A case of the profile ``state`` with targets of one kind."""
-    options = [f"restore:{target}", *more.pop("options", ())]  # type: ignore[misc]
-    return Case(f"state-{name}", title, requirements, "state", steps, files=files, options=options, **more)  # type: ignore[arg-type]
+    options = [f"restore:{target}", *more.pop("options", ())]
+    return Case(f"state-{name}", title, requirements, "state", steps, files=files, options=options, **more)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ...oracle.encode import Tensor
 from ..case import Case, Json, ok
@@ -60,7 +61,7 @@ def _loaded(stateful: Sequence[str], *groups: tuple[Sequence[str], Node]) -> Jso
 
 
 def _case(name: str, title: str, requirements: list[str], tree: Node, names: Sequence[str], *steps: Json,
-          **more: object) -> Case:  # fmt: skip
+          **more: Any) -> Case:  # fmt: skip
     files = item_files("optimizer", tree, _tensors(*names))
     return restore_case(f"optimizer-{name}", title, requirements, "optimizer", files, *steps, **more)
 

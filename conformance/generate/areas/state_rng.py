@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from ...oracle.encode import Tensor
 from ..case import Case, Json, ok
@@ -37,13 +38,13 @@ def _words(count: int, seed: int) -> bytes:
 
 def _python(
     position: int = 1, words: int = _WORDS, version: Node | None = None, gauss: Node | None = None, dtype: str = "U32",
-    **more: Node,
+    more: Mapping[str, Node] | None = None,
 ) -> Part:  # fmt: skip
     def make(item: _Item) -> Node:
         data = _words(words, 3) + position.to_bytes(4, "little")
         return mapping(
             ("version", version or integer(3)), ("state", item.tensor(dtype, (words + 1,), data)),
-            ("gauss", gauss or ["nil"]), *more.items(),
+            ("gauss", gauss or ["nil"]), *(more or {}).items(),
         )  # fmt: skip
 
     return make
@@ -86,7 +87,7 @@ def _seeds(index: int, *names: str, state: bytes = _STATE) -> Json:
 
 
 def _case(name: str, title: str, requirements: list[str], files: Mapping[str, bytes], *steps: Json,
-          **more: object) -> Case:  # fmt: skip
+          **more: Any) -> Case:  # fmt: skip
     return restore_case(f"rng-{name}", title, requirements, "rng", files, *steps, **more)
 
 
@@ -115,7 +116,7 @@ def cases() -> Iterator[Case]:
     )  # fmt: skip
     yield _case(
         "unknown-key", "A generator of another framework, and a key that nobody knows, are left aside",
-        ["SCF-STATE-002"], _files({"python": [_python(**{"x-acme": text("y")})], "x-acme": [_nil]}),
+        ["SCF-STATE-002"], _files({"python": [_python(more={"x-acme": text("y")})], "x-acme": [_nil]}),
         restore("rng", _TARGET, restored),
     )  # fmt: skip
     whole = _files({"python": [_python()], "numpy": [_numpy()], "torch": [_torch()]})

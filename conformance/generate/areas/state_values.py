@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..case import Case, Json, ok
 from ..requests import Node, integer, mapping, text
@@ -11,9 +12,9 @@ from .state_items import item_files, mismatch, restore, restore_case
 __all__ = ["cases"]
 
 
-def _value(path: Sequence[str], expected: Node | None, item: str = "dataloader", **place: object) -> Json:
+def _value(path: Sequence[str], expected: Node | None, item: str = "dataloader", **place: Any) -> Json:
     expect = mismatch(path[-1]) if expected is None else ok(value=expected)
-    return restore(item, {"kind": "value", "path": list(path)}, expect, **place)  # type: ignore[arg-type]
+    return restore(item, {"kind": "value", "path": list(path)}, expect, **place)
 
 
 def _indexed(size: int, axis: str = "data_parallel") -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ...oracle.encode import Draft, Item
 from ..case import Case, Expect, Json, checkpoint, ok, rejected, step
@@ -17,12 +18,12 @@ _DRAFT = Draft({"model": Item((made("w", (3000,)), made("v", (3,), seed=2)), ass
 _MIB = 1 << 20
 
 
-def s3_store(*faults: Json, **members: object) -> dict[str, Json]:
+def s3_store(*faults: Json, **members: Any) -> dict[str, Json]:
     """The store ``main`` behind the simulator, with faults."""
     return {"main": {"kind": "s3", **({"faults": list(faults)} if faults else {}), **members}}
 
 
-def failing(key: str | None = None, kind: str = "fail", *, once: bool = False, **members: object) -> Json:
+def failing(key: str | None = None, kind: str = "fail", *, once: bool = False, **members: Any) -> Json:
     """A fault that befalls every request for a key, or the first one."""
     fault: Json = {"kind": kind, **members}
     if key is not None:
@@ -39,7 +40,7 @@ def cases() -> Iterator[Case]:
     yield from _links()
 
 
-def _read(expect: Expect | None = None, **request: object) -> Json:
+def _read(expect: Expect | None = None, **request: Any) -> Json:
     good = ok(**read_values(_DRAFT.items["model"], assets=list(_ASSETS)))
     return step("read", good if expect is None else expect, **{"assets": list(_ASSETS), **request})
 
@@ -160,7 +161,8 @@ def _links() -> Iterator[Case]:
         moved = [key for key in files if key == place or key.startswith(f"{place}/")]
         yield Case(
             f"stores-link-{name}", f"The {name} is a link that leads out of the store",
-            ["SCF-STORE-010", "SCF-SEC-010"], "read", [request], "invalid", "A link of the store leads out of it.", "stores-directory",
+            ["SCF-STORE-010", "SCF-SEC-010"], "read", [request], "invalid", "A link of the store leads out of it.",
+            "stores-directory",
             files={key: data for key, data in files.items() if key not in moved},
             stores={"main": {"links": {place: f"$outside/{place}"}}},
             more_files={"outside": {key: files[key] for key in moved}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..case import Case, Expect, Json, checkpoint, ok, rejected, step
 from ..drafts_c import OLD, OTHER, asset, attempt_of, simple, tombstone
@@ -31,11 +32,11 @@ def cases() -> Iterator[Case]:
 
 
 def _write(
-    name: str, title: str, requirements: Sequence[str], *faults: Json, expect: Expect | None = None, **more: object
+    name: str, title: str, requirements: Sequence[str], *faults: Json, expect: Expect | None = None, **more: Any
 ) -> Case:
     if more.get("kind") == "invalid":
         more = {"fault": f"{title}.", "sibling": "stores-s3-write", **more}
-    files = {**checkpoint(_OLD, "a"), **more.pop("more", {})}  # type: ignore[dict-item]
+    files = {**checkpoint(_OLD, "a"), **more.pop("more", {})}
     return write_case(
         f"stores-s3-{name}", title, requirements, save(_TREE, expect=expect), files=files, stores=s3_store(*faults),
         options=["s3"], timeout=60, **more,
@@ -162,13 +163,13 @@ def _conditions() -> Iterator[Case]:
 
 
 def _deletion(
-    name: str, title: str, requirements: Sequence[str], expect: Expect, *faults: Json, **more: object
+    name: str, title: str, requirements: Sequence[str], expect: Expect, *faults: Json, **more: Any
 ) -> Case:
     if more.get("kind") == "invalid":
         more = {"fault": f"{title}.", "sibling": "stores-s3-delete", **more}
     return Case(
         f"stores-s3-delete{name}", title, requirements, "lifecycle", [step("delete", expect)],
-        files=checkpoint(LIVE), stores=s3_store(*faults), options=["s3"], timeout=60, **more,  # type: ignore[arg-type]
+        files=checkpoint(LIVE), stores=s3_store(*faults), options=["s3"], timeout=60, **more,
     )  # fmt: skip
 
 
@@ -215,12 +216,12 @@ def _collections() -> Iterator[Case]:
     garbage = [key for key in dead if not key.endswith("config.json")]
     read = step("read", ok(**read_values(LIVE.items["model"])))
 
-    def case(name: str, title: str, requirements: Sequence[str], *steps: Json, stores: Json, **more: object) -> Case:
+    def case(name: str, title: str, requirements: Sequence[str], *steps: Json, stores: Json, **more: Any) -> Case:
         if more.get("kind") == "invalid":
             more = {"fault": f"{title}.", "sibling": "stores-s3-gc", **more}
         return Case(
             f"stores-s3-gc{name}", title, requirements, "lifecycle", steps, files=files, stores=stores,
-            options=["s3"], timeout=60, **more,  # type: ignore[arg-type]
+            options=["s3"], timeout=60, **more,
         )  # fmt: skip
 
     old = {"ages": {"*": OLD}}

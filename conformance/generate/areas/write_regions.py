@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from ..case import Case, Json, rejected
 from ..requests import flat, item, mapping, names, region, save, tensor, write_case
@@ -51,7 +52,7 @@ _INEXACT: tuple[tuple[str, str, list[Json]], ...] = (
 )  # fmt: skip
 
 
-def _step(regions: Sequence[Json], shape: Sequence[int] = SHAPE, **more: object) -> Json:
+def _step(regions: Sequence[Json], shape: Sequence[int] = SHAPE, **more: Any) -> Json:
     dtype = str(more.pop("dtype", "F32"))
     return save(mapping(("weight", tensor("w", shape, regions, dtype=dtype))), **more)
 
@@ -89,7 +90,7 @@ def cases() -> Iterator[Case]:
 
 
 def _bits() -> Iterator[Case]:
-    valid = (
+    valid: tuple[tuple[str, str, tuple[int, ...], list[Json]], ...] = (
         ("f4-columns", "F4", (2, 8), [region((0, 0), (2, 2)), region((0, 2), (2, 6))]),
         ("f4-runs", "F4", (3, 6), [*flat((3, 6), 0, 4), *flat((3, 6), 4, 18)]),
         ("f6-rows", "F6_E3M2", (3, 4), [region((0, 0), (1, 4)), region((1, 0), (2, 4))]),
@@ -101,7 +102,7 @@ def _bits() -> Iterator[Case]:
             f"write-subbyte-{name}", f"Elements of less than a byte: {dtype}, cut at whole bytes",
             ["SCF-REG-001", "SCF-OBJ-002"], _step(regions, shape, dtype=dtype),
         )  # fmt: skip
-    invalid = (
+    invalid: tuple[tuple[str, str, str, tuple[int, ...], list[Json], str], ...] = (
         ("run", "a run ends within a byte", "F4", (3, 6), [*flat((3, 6), 0, 5), *flat((3, 6), 5, 18)], "f4-runs"),
         ("columns", "a box ends within a byte in the last dimension", "F4", (2, 8),
          [region((0, 0), (2, 3)), region((0, 3), (2, 5))], "f4-columns"),

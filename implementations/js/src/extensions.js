@@ -9,6 +9,9 @@ import { compareText } from './text.js';
 const NO_ZONE = -2147483648;
 const CANONICAL_NAN = 0x7ff8000000000000n;
 
+/** Whether a value is one that a plain integer can have. */
+const isPlain = (value) => value >= -(2n ** 63n) && value < 2n ** 64n;
+
 const refuse = (message) => {
   throw new ScfError('tree.schema', message);
 };
@@ -57,7 +60,7 @@ function bigint(reader, size) {
   let digits = '0x';
   for (let i = size - 1; i >= 0; i -= 1) digits += bytes[i].toString(16).padStart(2, '0');
   const value = BigInt.asIntN(8 * size, BigInt(digits));
-  if (value >= -(2n ** 63n) && value < 2n ** 64n) refuse('a bigint has a value that is a plain integer');
+  if (isPlain(value)) refuse('a bigint has a value that is a plain integer');
   return value;
 }
 
@@ -100,6 +103,7 @@ function set(reader, size, depth) {
     if ((kind !== 'string' && kind !== 'bigint') || typeof element !== kind) {
       refuse('a set has elements that are neither all text nor all integers');
     }
+    if (kind === 'bigint' && !isPlain(element)) refuse('a set has an element that is a bigint');
     const ascending = !i || (kind === 'string' ? compareText(elements[i - 1], element) < 0 : elements[i - 1] < element);
     if (!ascending) refuse('the elements of a set are not in ascending order');
   });

@@ -141,6 +141,23 @@ test('tiling: a gap and an overlap of one size', () => {
   assert.ok(!isTiled([region([0], [2]), region([0], [2])], [4]));
 });
 
+test('tiling: a spiral that cannot be cut, and one with a gap and an overlap', () => {
+  const spiral = [];
+  let [low, high] = [0, 42];
+  for (; low < 20; low += 1, high -= 1) {
+    const side = high - low - 1;
+    spiral.push(region([low, low], [1, side]), region([low, high - 1], [side, 1]), region([high - 1, low + 1], [1, side]), region([low + 1, low], [side, 1]));
+  }
+  spiral.push(region([low, low], [2, 2]));
+  assert.ok(isTiled(spiral, [42, 42]));
+  const moved = spiral.with(4, region([2, 1], [1, 39]));
+  assert.ok(!isTiled(moved, [42, 42]));
+  // the same in four dimensions, of which none is whole: by pairs
+  const thick = (boxes) => boxes.flatMap(({ box }) => [0, 1].flatMap((i) => [0, 1].map((j) => region([...box.offset, i, j], [...box.size, 1, 1]))));
+  assert.ok(isTiled(thick(spiral), [42, 42, 2, 2]));
+  assert.ok(!isTiled(thick(moved), [42, 42, 2, 2]));
+});
+
 test('tiling: empty tensors and scalars', () => {
   assert.ok(isTiled([], [0, 3]));
   assert.ok(isTiled([region([0, 0], [0, 3])], [0, 3]));

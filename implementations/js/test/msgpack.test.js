@@ -123,7 +123,7 @@ test('payloads that are refused', () => {
     new Ext(6, pack({ axis: 'r', size: 0, values: {} })), new Ext(6, pack({ axis: 1, size: 1, values: new Map([[0, 1]]) })),
     new Ext(6, pack({ axis: 'r', size: 1, values: new Map([[0, 1]]), more: 1 })), new Ext(6, pack({ axis: 'r', size: 1, values: ['a'] })),
     new Ext(7, pack(['b', 'a'])), new Ext(7, pack(['a', 'a'])), new Ext(7, pack([1, 'a'])), new Ext(7, pack([2, 1])), new Ext(7, pack([null])),
-    new Ext(7, pack(['\u{10000}', '\uffff'])),
+    new Ext(7, pack(['\u{10000}', '\uffff'])), new Ext(7, pack([new Ext(4, bytesOf('000000000000000001'))])),
     new Ext(8, pack({ inner: {} })), new Ext(8, pack({ inner: [], attributes: 1 })), new Ext(8, pack({ inner: new Map([[1, 1]]), attributes: 1 })),
     new Ext(9, utf8('1F')), new Ext(9, new Uint8Array(0)), new Ext(9, utf8('A'.repeat(65))), new Ext(9, Uint8Array.of(0xc3, 0xa9)),
   ];

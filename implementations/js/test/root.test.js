@@ -76,6 +76,8 @@ const EDITS = {
   'a time that does not exist': (root) => { root.created = '2026-02-29T00:00:00Z'; },
   'the year 0': (root) => { root.created = '0000-01-01T00:00:00Z'; },
   'a leap second': (root) => { root.created = '2026-06-30T23:59:60Z'; },
+  'an hour that does not exist': (root) => { root.created = '2026-01-01T24:00:00Z'; },
+  'a minute that does not exist': (root) => { root.created = '2026-01-01T00:60:00Z'; },
   'sequence 0': (root) => { root.sequence = 0; },
   'a parent that is no digest': (root) => { root.parent = 'F'.repeat(64); },
   'features out of order': (root) => { root.features.write = ['b', 'a']; },
@@ -95,6 +97,10 @@ const EDITS = {
   'an asset name that climbs': (root) => { root.items.model.assets = { '../x': { ...root.items.model.assets['config.json'], key: 'model/../x' } }; },
   'an asset with the name of a manifest': (root) => {
     const name = 'manifest-3f9c2a71d0b84e55.msgpack.zst';
+    root.items.model.assets = { [name]: { ...root.items.model.assets['config.json'], key: `model/${name}` } };
+  },
+  'an asset in a directory for displaced ones': (root) => {
+    const name = '0123456789abcdef.d/x';
     root.items.model.assets = { [name]: { ...root.items.model.assets['config.json'], key: `model/${name}` } };
   },
   'an asset that is a directory of another': (root) => {

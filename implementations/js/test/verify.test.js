@@ -165,3 +165,26 @@ test('objects of another checkpoint', async () => {
   for (const [key, bytes] of carried().store.objects) if (key !== `a/${OBJECT_KEY}`) gone.store.objects.set(key, bytes);
   assert.deepEqual(await codes(gone), ['external.missing']);
 });
+
+test('an item of another checkpoint', async () => {
+  const carried = (edit = () => {}) => {
+    const built = build({
+      edit: ({ manifest, root }) => {
+        root.external = [{ checkpoint: 'a', digest: '0'.repeat(64) }];
+        edit(manifest);
+      },
+      text: (json) => json.replace(`"key":"${MANIFEST_KEY}"`, `"store_key":"a/${MANIFEST_KEY}"`),
+    });
+    for (const key of [MANIFEST_KEY, OBJECT_KEY]) {
+      built.store.objects.set(`a/${key}`, built.store.objects.get(`c/${key}`));
+      built.store.objects.delete(`c/${key}`);
+    }
+    return built;
+  };
+  assert.deepEqual(await codes(carried()), []);
+  const byBase = carried(({ objects: [object] }) => {
+    object.store_key = `a/${object.key}`;
+    delete object.key;
+  });
+  assert.deepEqual(await codes(byBase), ['manifest.schema']);
+});

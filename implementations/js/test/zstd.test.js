@@ -52,6 +52,11 @@ test('frames that are not plain', () => {
   assert.equal(decodePlainFrame(bytesOf('28b52ffd 24 00 010000 99e9d851'), 0).length, 0);
 });
 
+test('a match that begins before the data', () => {
+  const bytes = '28b52ffd203a95010054026161616161616261626362616361626161616263626263616261626261616162626162616204002a0240e03b071f1e12';
+  refuses(bytesOf(bytes), 58);
+});
+
 test('windows', () => {
   const withWindow = (byte) => concat(bytesOf('28b52ffd 40'), Uint8Array.of(byte), bytesOf('0000'), column(3, [256 * 8 + 3]), Uint8Array.of(1));
   assert.equal(decodePlainFrame(withWindow(17 << 3), 256).length, 256);
