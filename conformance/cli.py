@@ -100,7 +100,7 @@ def run_command(
         if profile not in hello.profiles:
             raise SuiteError(f"{hello.name} does not claim the profile {profile}")
     plan = Plan(words, tuple(selected), cases, index, hello, failures, quick)
-    console = Console()
+    console = _console()
     with Reporter(console, len(selected)) as reporter:
         done = run(plan, jobs or os.cpu_count() or 1, reporter)
     print_run(console, done)
@@ -199,7 +199,10 @@ def generate_command(ctx: click.Context, check: bool) -> None:
         found = generator.check()
     except FileNotFoundError as error:
         raise SuiteError(f"cases are made in a checkout, beside the specification: {error}") from error
-    found += suite_findings(load_cases(), Index.load())
+    try:
+        found += suite_findings(load_cases(), Index.load())
+    except SuiteError as error:
+        found.append(str(error))
     for text in found:
         click.echo(text)
     click.echo(f"{len(found)} differences and mistakes" if found else f"{generator.CASES}: as generated")

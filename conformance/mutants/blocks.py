@@ -8,7 +8,7 @@ from .mutant import mutant
 from .patching import Patches
 
 
-@mutant("read", hints=["*claims*", "*lying*", "*memory*"])
+@mutant("read", hints=["tiling-claimed"])
 def allocates_tensors_before_checks(oracle: Patches) -> None:
     """Allocates a tensor by its shape before it has checked its shards and objects."""
     oracle.edit(
@@ -19,19 +19,19 @@ def allocates_tensors_before_checks(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*block*digest*", "*damaged*", "block*"])
+@mutant("read", hints=["manifest-blocks-flipped", "integrity-*"])
 def skips_block_digests(oracle: Patches) -> None:
     """Does not check the digests of blocks."""
     oracle.edit(reading.fetch_block, "if verify and DIGESTS", "if False and DIGESTS")
 
 
-@mutant("read", hints=["*block*digest*", "*block*"])
+@mutant("read", hints=["integrity-blocks*", "integrity-*"])
 def checks_first_block_alone(oracle: Patches) -> None:
     """Checks the digest of the first block of a shard alone."""
     oracle.edit(reading.fetch_block, "if verify and DIGESTS", "if verify and not block.number and DIGESTS")
 
 
-@mutant("read", hints=["*digest*", "*block*"])
+@mutant("read", hints=["integrity-*"])
 def compares_half_of_digests(oracle: Patches) -> None:
     """Compares the first 16 bytes of digests."""
     oracle.edit(
@@ -41,7 +41,7 @@ def compares_half_of_digests(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*codec*digest*", "*encoded*", "*codec*"])
+@mutant("read", hints=["codecs-damaged-magic"])
 def decodes_before_digest(oracle: Patches) -> None:
     """Does not check the digest of an encoded block before decoding."""
     oracle.edit(
@@ -51,14 +51,14 @@ def decodes_before_digest(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*digest*", "*unknown*"])
+@mutant("read", hints=["manifest-digest-unknown-w"])
 def reads_without_unknown_digest(oracle: Patches) -> None:
     """Reads without a check what has a digest algorithm that it does not know."""
     oracle.edit(reading.read_region, "if verify and row_of_object.digest not in DIGESTS:", "if False:")
     oracle.edit(reading.fetch_block, "if verify and DIGESTS", "if verify and row.digest in DIGESTS and DIGESTS")
 
 
-@mutant("read", hints=["*verif*"])
+@mutant("read", hints=["manifest-blocks-flipped", "integrity-*"])
 def never_verifies_by_default(oracle: Patches) -> None:
     """Checks the digests of blocks only on demand, and not of tensors of several shards."""
     oracle.edit(
@@ -68,32 +68,32 @@ def never_verifies_by_default(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*object*size*", "*truncated*", "*longer*"])
+@mutant("read", hints=["integrity-object*", "stores-*", "integrity-*"])
 def skips_object_size(oracle: Patches) -> None:
     """Does not compare the size of a data object with the manifest."""
     oracle.edit(reading.check_object, "if size != row.size:", "if False:")
 
 
-@mutant("read", hints=["*object*missing*", "*external*"])
+@mutant("read", hints=["carry-*", "integrity-*external*", "root-carried-*"])
 def calls_all_missing_objects_own(oracle: Patches) -> None:
     """Reports a missing object of another checkpoint as one of its own."""
     oracle.edit(reading.missing_object, '"object.missing" if row.own else "external.missing"', '"object.missing"')
 
 
-@mutant("read", hints=["*asset*"])
+@mutant("read", hints=["assets-flipped"])
 def skips_asset_digest(oracle: Patches) -> None:
     """Does not check the SHA-256 of an asset."""
     oracle.edit(assets.read_asset, "if hashlib.sha256(data).hexdigest() != descriptor.sha256:", "if False:")
 
 
-@mutant("read", hints=["*asset*"])
+@mutant("read", hints=["assets-longer"])
 def skips_asset_size(oracle: Patches) -> None:
     """Does not check the size of an asset."""
     oracle.edit(assets.read_asset, "store.get(key, descriptor.size)", "store.get(key)")
     oracle.edit(assets.read_asset, "if len(data) != descriptor.size:", "if False:")
 
 
-@mutant("read", hints=["*block*", "*unaligned*"])
+@mutant("read", hints=["geometry-blocks"])
 def aligns_blocks_to_object(oracle: Patches) -> None:
     """Takes block boundaries to be aligned to the object, not to the shard."""
     oracle.edit(
@@ -103,7 +103,7 @@ def aligns_blocks_to_object(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*block*"])
+@mutant("read", hints=["geometry-blocks"])
 def reads_whole_last_block(oracle: Patches) -> None:
     """Reads as many bytes for the last, shorter block of a shard as for the others."""
     oracle.edit(
@@ -113,7 +113,7 @@ def reads_whole_last_block(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*zstd*", "*codec*", "*block*"])
+@mutant("read", hints=["codecs-zstd-some-shards"])
 def numbers_encoded_blocks_with_all(oracle: Patches) -> None:
     """Takes the row of block_stored_size by the number of all blocks, those of plain shards included."""
     oracle.edit(
@@ -123,13 +123,13 @@ def numbers_encoded_blocks_with_all(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*planes*"])
+@mutant("read", hints=["codecs-planes-tail-1-of-2"])
 def forgets_tail_of_planes(oracle: Patches) -> None:
     """Forgets the bytes after the last whole item of a planes block."""
     oracle.edit(codecs._planes, "        decoded[rows * item :] = stored[at:]\n", "")
 
 
-@mutant("read", hints=["*planes*"])
+@mutant("read", hints=["codecs-planes-refused-tail-long"])
 def accepts_bytes_after_planes(oracle: Patches) -> None:
     """Does not add up the lengths of the planes of a block."""
     oracle.edit(
@@ -140,19 +140,19 @@ def accepts_bytes_after_planes(oracle: Patches) -> None:
     oracle.edit(codecs._planes, "stored[at:]", "stored[at : at + size - rows * item]")
 
 
-@mutant("read", hints=["*planes*"])
+@mutant("read", hints=["codecs-planes-refused-mode-2"])
 def takes_unknown_planes_for_raw(oracle: Patches) -> None:
     """Takes a plane of an unknown mode for a raw one."""
     oracle.edit(codecs._plane, "if mode == 0 and", "if mode != 1 and")
 
 
-@mutant("read", hints=["*planes*"])
+@mutant("read", hints=["codecs-chain-item-3-wanted"])
 def accepts_any_item_of_planes(oracle: Patches) -> None:
     """Accepts a planes codec of any item size."""
     oracle.edit(codecs.decoder, "item in {2, 4, 8}", "item > 0")
 
 
-@mutant("read", hints=["*planes*"])
+@mutant("read", hints=["codecs-planes-other-item"])
 def takes_item_of_planes_from_dtype(oracle: Patches) -> None:
     """Takes the item size of a planes codec from the dtype, not from the chain."""
     oracle.edit(
@@ -164,14 +164,14 @@ def takes_item_of_planes_from_dtype(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*chain*"])
+@mutant("read", hints=["codecs-chain-zstd-twice-wanted"])
 def decodes_last_of_chain_alone(oracle: Patches) -> None:
     """Undoes one codec of a chain of two."""
     oracle.edit(codecs.decoder, "if len(chain) > 1:", "if False:")
     oracle.edit(codecs.decoder, "(codec,) = chain", "codec = chain[-1]")
 
 
-@mutant("read", hints=["*codec*unknown*", "*unknown*codec*"])
+@mutant("read", hints=["codecs-chain-unknown-wanted"])
 def takes_unknown_codecs_for_none(oracle: Patches) -> None:
     """Gives the stored bytes of a codec that it does not know."""
     oracle.edit(
@@ -181,7 +181,7 @@ def takes_unknown_codecs_for_none(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*c32*", "*c128*", "*complex*", "*dtype*"])
+@mutant("read", hints=["dtypes-c32"])
 def swaps_lanes(oracle: Patches) -> None:
     """Gives the imaginary parts of complex tensors first."""
     oracle.edit(
@@ -189,19 +189,19 @@ def swaps_lanes(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*f4*", "*dtype*"])
+@mutant("read", hints=["dtypes-f4"])
 def packs_high_half_first(oracle: Patches) -> None:
     """Takes the first of two elements of four bits from the upper half of their byte."""
     oracle.edit(reading.read_region, "return bytes(result)", "return halves(bytes(result), row.bits)", halves=_halves)
 
 
-@mutant("read", hints=["*dtype*", "*f32*", "*f64*"])
+@mutant("read", hints=["dtypes-f32"])
 def gives_elements_big_endian(oracle: Patches) -> None:
     """Gives elements in big-endian byte order."""
     oracle.edit(reading.read_region, "return bytes(result)", "return big(bytes(result), row.bits // 8)", big=_big)
 
 
-@mutant("read", hints=["*nan*", "*dtype*"])
+@mutant("read", hints=["dtypes-f32"])
 def quiets_nans_of_tensors(oracle: Patches) -> None:
     """Makes signalling NaNs of F32 quiet, as a conversion through doubles does."""
     oracle.edit(
@@ -209,7 +209,7 @@ def quiets_nans_of_tensors(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*bool*", "*dtype*"])
+@mutant("read", hints=["dtypes-bool"])
 def makes_truth_of_booleans(oracle: Patches) -> None:
     """Gives BOOL elements other than 0 as 1."""
     oracle.edit(
@@ -219,7 +219,7 @@ def makes_truth_of_booleans(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["*dtype*", "*unknown*"])
+@mutant("read", hints=["dtypes-unknown-whole-wanted"])
 def reads_unknown_dtypes_by_bits(oracle: Patches) -> None:
     """Reads a tensor of an unknown dtype by its stated bits."""
     oracle.edit(reading._check_tensor, "if row.dtype.known is None:", "if False:")

@@ -9,7 +9,7 @@ from .mutant import mutant
 from .patching import Patches
 
 
-@mutant("lifecycle", hints=["*delete*"])
+@mutant("lifecycle", hints=["delete-plain"])
 def deletes_objects_with_root(oracle: Patches) -> None:
     """Removes the objects of a checkpoint together with its root."""
     oracle.edit(
@@ -19,13 +19,13 @@ def deletes_objects_with_root(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*delete*"])
+@mutant("lifecycle", hints=["delete-plain"])
 def writes_no_tombstone(oracle: Patches) -> None:
     """Deletes without a tombstone."""
     oracle.edit(delete.delete, "store.put(tombstone_key(checkpoint, digest), data)", "pass")
 
 
-@mutant("lifecycle", hints=["*delete*"])
+@mutant("lifecycle", hints=["delete-plain"])
 def writes_empty_tombstone(oracle: Patches) -> None:
     """Writes a tombstone without the bytes of the root."""
     oracle.edit(
@@ -35,7 +35,7 @@ def writes_empty_tombstone(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*delete*"])
+@mutant("lifecycle", hints=["delete-again-old"])
 def keeps_old_tombstone(oracle: Patches) -> None:
     """Leaves the tombstone of an interrupted deletion as it is, with its old time."""
     oracle.edit(
@@ -46,7 +46,7 @@ def keeps_old_tombstone(oracle: Patches) -> None:
     )
 
 
-@mutant("transaction", hints=["*delete*"])
+@mutant("transaction", hints=["tx-delete-s3-kill-after"])
 def writes_tombstone_last(oracle: Patches) -> None:
     """Writes the tombstone after it has removed the root."""
     oracle.edit(
@@ -56,7 +56,7 @@ def writes_tombstone_last(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*delete*"])
+@mutant("lifecycle", hints=["delete-refused-missing"])
 def deletes_what_is_not_there(oracle: Patches) -> None:
     """Reports success for the deletion of a checkpoint that does not exist."""
     oracle.edit(
@@ -66,31 +66,31 @@ def deletes_what_is_not_there(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*delete*"])
+@mutant("lifecycle", hints=["delete-refused-damaged"])
 def deletes_damaged_roots(oracle: Patches) -> None:
     """Deletes a checkpoint without checking its root."""
     oracle.edit(delete.delete, "read_root(data, checkpoint, writing=True).digest", "root_digest(data)")
 
 
-@mutant("lifecycle", hints=["*delete*feature*", "*feature*"])
+@mutant("lifecycle", hints=["delete-refused-feature"])
 def deletes_in_spite_of_features(oracle: Patches) -> None:
     """Deletes a checkpoint with unknown features for writers."""
     oracle.edit(delete.delete, "read_root(data, checkpoint, writing=True)", "read_root(data, checkpoint)")
 
 
-@mutant("lifecycle", hints=["*gc*"])
+@mutant("lifecycle", hints=["gc-below-grace"])
 def ignores_grace(oracle: Patches) -> None:
     """Collects garbage of any age."""
     oracle.edit(collect._Collection.old, "self.now - one.mtime >= self.grace", "True")
 
 
-@mutant("lifecycle", hints=["*gc*clock*", "*gc*"])
+@mutant("lifecycle", hints=["stores-s3-gc-clock-ahead", "stores-s3-gc-clock-behind"])
 def measures_ages_by_own_clock(oracle: Patches) -> None:
     """Measures ages by the clock of its own machine."""
     oracle.edit(collect._Collection.__init__, "store.clock()", "local()", local=time.time)
 
 
-@mutant("lifecycle", hints=["*gc*carried*", "*gc*"])
+@mutant("lifecycle", hints=["gc-carried"])
 def ignores_references_of_others(oracle: Patches) -> None:
     """Keeps only what a checkpoint's own root reaches, not what those of others do."""
     oracle.edit(
@@ -100,7 +100,7 @@ def ignores_references_of_others(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*gc*carried*", "*gc*"])
+@mutant("lifecycle", hints=["gc-carried-without-tombstone"])
 def ignores_objects_of_carried_manifests(oracle: Patches) -> None:
     """Keeps the manifests that a root names in other checkpoints, but not the objects that they list."""
     oracle.edit(
@@ -110,7 +110,7 @@ def ignores_objects_of_carried_manifests(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*gc*foreign*", "*gc*"])
+@mutant("lifecycle", hints=["gc-foreign"])
 def collects_foreign_objects(oracle: Patches) -> None:
     """Removes whatever lies in a checkpoint's directory and is not reached."""
     oracle.edit(
@@ -121,7 +121,7 @@ def collects_foreign_objects(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*gc*asset*", "*gc*"])
+@mutant("lifecycle", hints=["gc-failed-attempt", "gc-*"])
 def collects_plain_assets(oracle: Patches) -> None:
     """Removes plain assets that no root reaches, without a tombstone that names them."""
     oracle.edit(
@@ -132,25 +132,25 @@ def collects_plain_assets(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*gc*"])
+@mutant("lifecycle", hints=["gc-deleted"])
 def never_collects_assets(oracle: Patches) -> None:
     """Leaves the plain assets of deleted checkpoints for ever."""
     oracle.edit(collect._Collection.run, "self.remove_assets(chosen, buried)", "pass")
 
 
-@mutant("lifecycle", hints=["*gc*"])
+@mutant("lifecycle", hints=["gc-failed-attempt", "gc-deleted"])
 def never_collects_displaced_assets(oracle: Patches) -> None:
     """Does not know the directories of assets with an attempt."""
     oracle.edit(collect.candidate, "if displaced and", "if False and")
 
 
-@mutant("lifecycle", hints=["*gc*damaged*", "*gc*"])
+@mutant("lifecycle", hints=["gc-refused-damaged-root"])
 def collects_beside_damaged_roots(oracle: Patches) -> None:
     """Goes on collecting when it can't read a root."""
     oracle.edit(collect._Collection.roots, 'if refusal.code != "checkpoint.missing":', "if False:")
 
 
-@mutant("lifecycle", hints=["*gc*manifest*", "*gc*"])
+@mutant("lifecycle", hints=["gc-refused-damaged-manifest"])
 def collects_beside_damaged_manifests(oracle: Patches) -> None:
     """Goes on collecting when it can't read a manifest that a root names."""
     oracle.edit(
@@ -160,13 +160,13 @@ def collects_beside_damaged_manifests(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*gc*feature*", "*feature*"])
+@mutant("lifecycle", hints=["gc-refused-write-feature"])
 def collects_in_spite_of_features(oracle: Patches) -> None:
     """Collects beside a checkpoint with unknown features for writers."""
     oracle.edit(collect._Collection.roots, "open_root(self.store, name, writing=True)", "open_root(self.store, name)")
 
 
-@mutant("lifecycle", hints=["*gc*"])
+@mutant("lifecycle", hints=["gc-nothing"])
 def collects_old_checkpoints(oracle: Patches) -> None:
     """Removes checkpoints that are older than the grace period."""
     oracle.edit(
@@ -179,19 +179,19 @@ def collects_old_checkpoints(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*gc*dry*", "*gc*"])
+@mutant("lifecycle", hints=["gc-dry-run"])
 def removes_in_dry_runs(oracle: Patches) -> None:
     """Removes in a dry run."""
     oracle.edit(collect._Collection.take, "if not self.dry_run:", "if True:")
 
 
-@mutant("lifecycle", hints=["*gc*tombstone*", "*gc*"])
+@mutant("lifecycle", hints=["gc-young-tombstone"])
 def ignores_young_tombstones(oracle: Patches) -> None:
     """Removes what a checkpoint reached that has just been deleted."""
     oracle.edit(collect._Collection.run, "for one in tombs if not self.old(one)", "for one in tombs if False")
 
 
-@mutant("lifecycle", hints=["*gc*interrupted*", "*gc*"])
+@mutant("lifecycle", hints=["gc-interrupted-deletion"])
 def finishes_deletions(oracle: Patches) -> None:
     """Removes the root of a checkpoint whose deletion was interrupted."""
     oracle.edit(
@@ -204,19 +204,19 @@ def finishes_deletions(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*gc*interrupted*", "*gc*tombstone*", "*gc*"])
+@mutant("lifecycle", hints=["gc-interrupted-deletion"])
 def removes_tombstones_of_standing_roots(oracle: Patches) -> None:
     """Removes the old tombstone of a checkpoint that still has its root."""
     oracle.edit(collect._Collection.run, "if not left and not _stands(roots, tomb.root):", "if not left:")
 
 
-@mutant("lifecycle", hints=["*gc*tombstone*", "*gc*"])
+@mutant("lifecycle", hints=["gc-deleted"])
 def never_removes_tombstones(oracle: Patches) -> None:
     """Leaves tombstones for ever."""
     oracle.edit(collect._Collection.run, "if not left and not _stands(roots, tomb.root):", "if False:")
 
 
-@mutant("transaction", hints=["*gc*"])
+@mutant("transaction", hints=["tx-gc-s3-kill-after"])
 def removes_tombstones_first(oracle: Patches) -> None:
     """Removes a tombstone before the objects that it reaches."""
     oracle.edit(
@@ -229,7 +229,7 @@ def removes_tombstones_first(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*gc*order*", "*gc*"])
+@mutant("lifecycle", hints=["stores-s3-gc-order"])
 def lists_tombstones_before_roots(oracle: Patches) -> None:
     """Lists the tombstones before it has read the roots."""
     oracle.edit(

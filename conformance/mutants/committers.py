@@ -11,7 +11,7 @@ from .mutant import mutant
 from .patching import Patches
 
 
-@mutant("transaction", hints=["transaction-*"])
+@mutant("transaction", hints=["tx-write-s3-kill-after", "tx-write-directory-kill-after"])
 def creates_root_before_objects(oracle: Patches) -> None:
     """Creates the root before the data objects that it reaches."""
     later: list[tuple[object, str, bytes]] = []
@@ -32,7 +32,7 @@ def creates_root_before_objects(oracle: Patches) -> None:
     )
 
 
-@mutant("transaction", hints=["transaction-*"])
+@mutant("transaction", hints=["tx-write-s3-kill-after", "tx-write-directory-kill-after"])
 def creates_root_before_manifests(oracle: Patches) -> None:
     """Creates the root before the manifests that it names."""
     later: list[tuple[str, bytes]] = []
@@ -52,7 +52,7 @@ def creates_root_before_manifests(oracle: Patches) -> None:
     )
 
 
-@mutant("transaction", hints=["*s3*"])
+@mutant("transaction", hints=["tx-write-s3-fail", "tx-write-s3-*"])
 def puts_root_without_condition(oracle: Patches) -> None:
     """Creates the root by a plain put after it has found the key free."""
     oracle.edit(
@@ -62,7 +62,7 @@ def puts_root_without_condition(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["*exists*", "write-store*"])
+@mutant("write", hints=["write-name-taken"])
 def overwrites_existing_root(oracle: Patches) -> None:
     """Overwrites a checkpoint of the same name."""
     oracle.edit(commit.commit, "if exists(store, root_key):", "if False:")
@@ -73,44 +73,44 @@ def overwrites_existing_root(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["*exists*", "write-store*"])
+@mutant("write", hints=["write-name-taken"])
 def takes_existing_root_for_its_own(oracle: Patches) -> None:
     """Reports success when a root of the same name is there."""
     oracle.edit(commit.commit, "if exists(store, root_key):", "if False:")
     oracle.edit(commit.commit, '    if outcome == "taken":\n', "    if False:\n")
 
 
-@mutant("transaction", hints=["*s3*"])
+@mutant("transaction", hints=["stores-s3-root-answer-lost"])
 def takes_own_root_for_anothers(oracle: Patches) -> None:
     """Reports a loss when the answer to the creation of its own root was lost."""
     oracle.edit(commit.commit, '    if outcome == "taken":\n', '    if outcome != "created":\n')
 
 
-@mutant("transaction", hints=["transaction-*"])
+@mutant("transaction", hints=["tx-write-s3-kill-after", "write-one-tensor"])
 def draws_attempt_from_name(oracle: Patches) -> None:
     """Derives the attempt from the name of the checkpoint, and meets its own garbage in the next try."""
     oracle.edit(commit._begin, "drawn = secrets.token_hex(8)", 'drawn = f"{given.checkpoint.encode().hex():0<16.16}"')
 
 
-@mutant("write", hints=["*weak*", "*condition*", "write-store*"])
+@mutant("write", hints=["stores-s3-weak-refused"])
 def does_not_probe_condition(oracle: Patches) -> None:
     """Relies on create-if-absent in a store that ignores the condition."""
     oracle.edit(commit._is_weak, "weak = not honours_condition(store, given.checkpoint)", "weak = False")
 
 
-@mutant("write", hints=["*weak*", "write-store*"])
+@mutant("write", hints=["stores-s3-weak-accepted"])
 def does_not_say_weak(oracle: Patches) -> None:
     """Does not report that it has committed under the weaker guarantee."""
     oracle.edit(commit.commit, "attempt.id, weak, same)", "attempt.id, False, same)")
 
 
-@mutant("sharded-write", hints=["*split*", "sharded-store*"])
+@mutant("sharded-write", hints=["sharded-store-split"])
 def does_not_look_for_marker(oracle: Patches) -> None:
     """Does not check that all writers see the same store."""
     oracle.edit(writer.run_writer, "if holds(store, attempt.marker_key, attempt.marker) is not True:", "if False:")
 
 
-@mutant("sharded-write", hints=["*dies*", "*timeout*", "*silent*"])
+@mutant("sharded-write", hints=["sharded-writer-dies"])
 def waits_for_ever(oracle: Patches) -> None:
     """Waits without a deadline for a writer that is dead."""
     oracle.edit(
@@ -121,7 +121,7 @@ def waits_for_ever(oracle: Patches) -> None:
     )
 
 
-@mutant("sharded-write", hints=["*dies*", "*timeout*", "*silent*"])
+@mutant("sharded-write", hints=["sharded-writer-dies"])
 def commits_without_silent_writers(oracle: Patches) -> None:
     """Commits without the writers that are silent."""
     oracle.edit(commit._collect, "if silent:", "if len(silent) == len(writers):")
@@ -133,7 +133,7 @@ def commits_without_silent_writers(oracle: Patches) -> None:
     oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
 
 
-@mutant("sharded-write", hints=["*fails*", "*failed*"])
+@mutant("sharded-write", hints=["sharded-writer-fails"])
 def commits_without_failed_writers(oracle: Patches) -> None:
     """Commits without the writers that have failed."""
     oracle.edit(commit._collect, "if failures:", "if len(failures) == len(writers):")
@@ -145,13 +145,13 @@ def commits_without_failed_writers(oracle: Patches) -> None:
     )
 
 
-@mutant("sharded-write", hints=["sharded-*gap*", "*tiling*"])
+@mutant("sharded-write", hints=["sharded-inexact-gap"])
 def commits_without_tiling(oracle: Patches) -> None:
     """Does not check that the shards of a tensor tile it."""
     oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
 
 
-@mutant("sharded-write", hints=["sharded-*"])
+@mutant("sharded-write", hints=["sharded-rows"])
 def drops_parts_as_replicas(oracle: Patches) -> None:
     """Takes the parts of a tensor that other writers hold for replicas of the first writer's, and drops them."""
     oracle.edit(
@@ -163,13 +163,13 @@ def drops_parts_as_replicas(oracle: Patches) -> None:
     oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
 
 
-@mutant("sharded-write", hints=["sharded-replicas*", "*replica*"])
+@mutant("sharded-write", hints=["sharded-diverged-replica"])
 def does_not_compare_replicas(oracle: Patches) -> None:
     """Keeps the first writer's bytes of a region, though another writer has other ones."""
     oracle.edit(manifest_write.assign, "if original.decoded_digests != shard.decoded_digests:", "if False:")
 
 
-@mutant("sharded-write", hints=["sharded-replicas*", "*replica*"])
+@mutant("sharded-write", hints=["sharded-diverged-replica*"])
 def compares_first_blocks_of_replicas(oracle: Patches) -> None:
     """Compares only the first block of replicas."""
     oracle.edit(
@@ -179,14 +179,14 @@ def compares_first_blocks_of_replicas(oracle: Patches) -> None:
     )
 
 
-@mutant("sharded-write", hints=["sharded-replicas*", "*replica*"])
+@mutant("sharded-write", hints=["sharded-replicas"])
 def keeps_all_replicas(oracle: Patches) -> None:
     """Assigns a region to every writer that has stored it."""
     oracle.edit(manifest_write.assign, "Row(tensor if original is shard else None,", "Row(tensor,")
     oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
 
 
-@mutant("sharded-write", hints=["sharded-*"])
+@mutant("sharded-write", hints=["sharded-aliases-disagree"])
 def ties_by_id_of_one_writer(oracle: Patches) -> None:
     """Does not see that writers tie different paths to one tensor."""
     oracle.edit(
@@ -196,7 +196,7 @@ def ties_by_id_of_one_writer(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["*sequence*", "write-store*"])
+@mutant("write", hints=["write-sequence"])
 def numbers_by_count(oracle: Patches) -> None:
     """Takes the number of checkpoints and one for the sequence."""
     oracle.edit(
@@ -206,62 +206,62 @@ def numbers_by_count(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["*sequence*", "write-store*"])
+@mutant("write", hints=["write-sequence-damaged"])
 def fails_beside_damaged_roots(oracle: Patches) -> None:
     """Fails to save beside a checkpoint with a damaged root."""
     oracle.edit(commit._newest, ' and one.refusal.code == "store.io"', "")
 
 
-@mutant("transaction", hints=["tx-write*s3*"])
+@mutant("transaction", hints=["stores-s3-write-old-root-fails", "tx-write-s3-fail"])
 def numbers_in_spite_of_failures(oracle: Patches) -> None:
     """Takes a root that the store fails to give for a damaged one, and numbers without it."""
     oracle.edit(commit._newest, "    if failures:", "    if False:")
 
 
-@mutant("lifecycle", hints=["*carry*"])
+@mutant("lifecycle", hints=["carry-from-carrier"])
 def carries_over_by_chain(oracle: Patches) -> None:
     """Names the checkpoint that an item was carried over from, not its origin."""
     oracle.edit(carry._by_store_key, "one.at(source)", 'f"{source}/" + one.at(source).partition("/")[2]')
 
 
-@mutant("write", hints=["*carry*"])
+@mutant("write", hints=["carry-item"])
 def leaves_external_empty(oracle: Patches) -> None:
     """Does not list the checkpoints whose objects it references."""
     oracle.edit(carry.joined_external, "for name in sorted(found)]", "for name in ()]")
 
 
-@mutant("write", hints=["*carry*"])
+@mutant("write", hints=["carry-borrowing"])
 def lists_origin_of_manifest_alone(oracle: Patches) -> None:
     """Lists the origin of a carried manifest, but not those of the data objects in it."""
     oracle.edit(carry.carry_over, ", *object_keys(store, root, item)]", "]")
 
 
-@mutant("write", hints=["*carry*tombstone*", "*carry*"])
+@mutant("write", hints=["carry-refused-tombstone"])
 def references_what_is_being_deleted(oracle: Patches) -> None:
     """References a checkpoint whose deletion has begun."""
     oracle.edit(carry.check_external, "if exists(store, tombstone_key(name, digest)):", "if False:")
 
 
-@mutant("write", hints=["*carry*"])
+@mutant("write", hints=["carry-refused-origin-gone"])
 def references_what_is_gone(oracle: Patches) -> None:
     """Does not look whether the checkpoints that it references are still there."""
     oracle.edit(commit._Preparation.check, "check_external(self.store, external)", "pass")
 
 
-@mutant("write", hints=["*carry*"])
+@mutant("write", hints=["carry-refused-origin-renewed"])
 def references_another_root(oracle: Patches) -> None:
     """Does not compare the root digests of the checkpoints that it references."""
     oracle.edit(carry.check_external, "if root.digest != digest:", "if False:")
 
 
-@mutant("write", hints=["*carry*feature*", "*feature*"])
+@mutant("write", hints=["carry-refused-feature"])
 def references_unknown_features(oracle: Patches) -> None:
     """Carries over from a checkpoint with unknown features for writers."""
     oracle.edit(carry.carry_over, "open_root(store, source, writing=True)", "open_root(store, source)")
     oracle.edit(carry.check_external, "open_root(store, name, writing=True)", "open_root(store, name)")
 
 
-@mutant("lifecycle", hints=["*copy*"])
+@mutant("lifecycle", hints=["copy-carrier"])
 def copies_own_objects_alone(oracle: Patches) -> None:
     """Copies a checkpoint without the objects of others that it uses."""
     oracle.edit(
@@ -271,7 +271,7 @@ def copies_own_objects_alone(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["*copy*"])
+@mutant("lifecycle", hints=["copy-unknown"])
 def copies_known_members_alone(oracle: Patches) -> None:
     """Writes the root of a copy anew, without members that it does not know."""
     oracle.edit(

@@ -9,19 +9,19 @@ from .mutant import mutant
 from .patching import Patches
 
 
-@mutant("transaction", hints=["*s3*", "*outage*"])
+@mutant("transaction", hints=["stores-s3-root-500"])
 def takes_failures_for_absence(oracle: Patches) -> None:
     """Takes every failure of a bucket for an absent object."""
     oracle.edit(s3_store.S3Store._check, 'if answer.status == 404 and code == "NoSuchKey":', "if answer.status >= 400:")
 
 
-@mutant("write", hints=["*s3*", "*bucket*"])
+@mutant("write", hints=["stores-s3-*"])
 def takes_missing_bucket_for_absence(oracle: Patches) -> None:
     """Takes an absent bucket for an absent object."""
     oracle.edit(s3_store.S3Store._check, 'answer.status == 404 and code == "NoSuchKey"', "answer.status == 404")
 
 
-@mutant("transaction", hints=["*s3*", "*cut*"])
+@mutant("transaction", hints=["stores-s3-cut-root"])
 def takes_part_of_a_body(oracle: Patches) -> None:
     """Takes what has come of an answer that was cut off for the whole."""
     oracle.edit(
@@ -33,19 +33,19 @@ def takes_part_of_a_body(oracle: Patches) -> None:
     oracle.edit(s3_store.S3Store.get_range, "if len(data) != end - begin:", "if False:")
 
 
-@mutant("read", hints=["*s3*", "*short*"])
+@mutant("read", hints=["stores-s3-short-object"])
 def takes_short_ranges(oracle: Patches) -> None:
     """Takes an answer of fewer bytes than were asked for."""
     oracle.edit(s3_store.S3Store.get_range, "if len(data) != end - begin:", "if False:")
 
 
-@mutant("inspect", hints=["*s3*", "*page*"])
+@mutant("inspect", hints=["stores-s3-pages"])
 def reads_first_page_of_listings(oracle: Patches) -> None:
     """Reads the first page of a listing alone."""
     oracle.edit(s3_store.S3Store._pages, 'if page.findtext(f"{_NAMESPACE}IsTruncated") != "true":', "if True:")
 
 
-@mutant("transaction", hints=["transaction-*"])
+@mutant("transaction", hints=["tx-write-directory-kill-after"])
 def creates_objects_in_place(oracle: Patches) -> None:
     """Writes a root in a directory into the file under its own name."""
     oracle.edit(
@@ -62,31 +62,31 @@ def creates_objects_in_place(oracle: Patches) -> None:
     )
 
 
-@mutant("transaction", hints=["transaction-*"])
+@mutant("transaction", hints=["write-name-taken*", "tx-write-directory-kill-after"])
 def renames_root_into_place(oracle: Patches) -> None:
     """Renames a root in a directory over whatever is there."""
     oracle.edit(dir_writer.WritableDirectory.create_if_absent, "os.link(made, path)", "os.replace(made, path)")
 
 
-@mutant("write", hints=["*link*"])
+@mutant("write", hints=["stores-link-write-c"])
 def writes_through_links(oracle: Patches) -> None:
     """Writes through symbolic links that lead out of the store."""
     oracle.edit(store.DirectoryStore._inside, "if os.path.commonpath([self._root, path]) != self._root:", "if False:")
 
 
-@mutant("transaction", hints=["*s3*"])
+@mutant("transaction", hints=["stores-s3-root-answer-lost"])
 def repeats_without_a_look(oracle: Patches) -> None:
     """Repeats a creation whose answer was lost without looking at what is there, and finds itself beaten."""
     oracle.edit(writable.claim, 'return "same" if there else "taken"', 'return "taken"')
 
 
-@mutant("transaction", hints=["*s3*"])
+@mutant("transaction", hints=["stores-s3-root-dropped"])
 def takes_lost_answers_for_success(oracle: Patches) -> None:
     """Takes a creation without an answer for done."""
     oracle.edit(writable.claim, "        clear = False\n", "        return 'created'\n")
 
 
-@mutant("transaction", hints=["*s3*"])
+@mutant("transaction", hints=["stores-s3-root-answer-lost"])
 def gives_up_at_lost_answers(oracle: Patches) -> None:
     """Takes a creation without an answer for a creation by somebody else."""
     oracle.edit(writable.claim, "        clear = False\n", "        return 'taken'\n")

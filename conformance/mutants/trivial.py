@@ -61,7 +61,7 @@ def _greets(request: Message) -> bool:
     return request.get("op") in {"hello", "bye"}
 
 
-@mutant(*_ALL, hints=["root-digest*", "root-plain"])
+@mutant(*_ALL, hints=["root-digest-cut"])
 def accept_everything(oracle: Patches) -> None:
     """Answers every request with success and nothing in it."""
     real = operations.perform

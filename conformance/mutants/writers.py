@@ -21,7 +21,7 @@ from .mutant import mutant
 from .patching import Patches
 
 
-@mutant("write", hints=["write-tensors*", "write-one*"])
+@mutant("write", hints=["write-one-tensor", "write-dtype-f32"])
 def writes_elements_big_endian(oracle: Patches) -> None:
     """Writes elements in big-endian byte order."""
     oracle.edit(
@@ -32,7 +32,7 @@ def writes_elements_big_endian(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["*f4*", "*sub*", "write-*dtype*"])
+@mutant("write", hints=["write-dtype-f4"])
 def writes_high_half_first(oracle: Patches) -> None:
     """Packs the first of two elements of four bits into the upper half of their byte."""
     oracle.edit(
@@ -43,7 +43,7 @@ def writes_high_half_first(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["*region*", "*column*"])
+@mutant("write", hints=["write-regions-grid", "write-one-tensor"])
 def writes_boxes_column_major(oracle: Patches) -> None:
     """Writes the elements of a box of two dimensions column by column."""
     oracle.edit(
@@ -62,7 +62,7 @@ def writes_boxes_column_major(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["*order*", "*small-items*", "write-*"])
+@mutant("write", hints=["write-entry-order"])
 def leaves_entries_unsorted(oracle: Patches) -> None:
     """Writes entries in the order of the tree, not of falling item size."""
     oracle.edit(
@@ -72,7 +72,7 @@ def leaves_entries_unsorted(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-one*", "write-*"])
+@mutant("write", hints=["write-one-tensor"])
 def pads_header_to_eight_bytes(oracle: Patches) -> None:
     """Pads the header of a data object to a multiple of 8 bytes, as safetensors does."""
     oracle.edit(
@@ -80,19 +80,19 @@ def pads_header_to_eight_bytes(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-one*", "write-*"])
+@mutant("write", hints=["write-one-tensor"])
 def leaves_attempt_out_of_header(oracle: Patches) -> None:
     """Does not put the attempt into __metadata__ of a data object."""
     oracle.edit(writer._object, '"scf.attempt": attempt', '"attempt": attempt')
 
 
-@mutant("write", hints=["write-one*", "write-*"])
+@mutant("write", hints=["write-one-tensor"])
 def leaves_attempt_out_of_keys(oracle: Patches) -> None:
     """Numbers data objects in the name of an attempt that is always the same."""
     oracle.edit(writer.run_writer, "{name}/{attempt.id}-", "{name}/{attempt.checkpoint.encode().hex():0<16.16}-")
 
 
-@mutant("write", hints=["*digest*", "write-*"])
+@mutant("write", hints=["write-digest-blake3"])
 def names_the_other_digest(oracle: Patches) -> None:
     """Writes BLAKE3 digests and calls them SHA-256."""
     oracle.edit(
@@ -102,26 +102,26 @@ def names_the_other_digest(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["*digest*", "write-*"])
+@mutant("write", hints=["write-digest-sha256"])
 def ignores_wanted_digest(oracle: Patches) -> None:
     """Writes BLAKE3 digests, whatever the user has asked for."""
     oracle.edit(writer._object, 'item.digest or "blake3"', '"blake3"')
 
 
-@mutant("write", hints=["*block*", "write-*"])
+@mutant("write", hints=["write-blocks-several"])
 def ignores_wanted_block(oracle: Patches) -> None:
     """Writes blocks of 1 MiB, whatever the user has asked for."""
     oracle.edit(writer._object, "item.block or 1 << 20", "1 << 20")
     oracle.edit(writer._pieces, "item.block or 1 << 20", "1 << 20")
 
 
-@mutant("write", hints=["*codec*", "*zstd*", "*planes*"])
+@mutant("write", hints=["write-codec-zstd"])
 def hashes_decoded_blocks(oracle: Patches) -> None:
     """Takes the digests of blocks over their decoded bytes."""
     oracle.edit(writer._object, "digest(one) for one in piece.blocks", "digest(one) for one in piece.decoded")
 
 
-@mutant("write", hints=["*codec*", "*zstd*", "*planes*"])
+@mutant("write", hints=["write-codec-zstd"])
 def leaves_content_size_out(oracle: Patches) -> None:
     """Writes Zstandard frames without a content size in data objects."""
     oracle.edit(writer._pieces, "encode_block(chain, one)", "sizeless(encode_block(chain, one))", sizeless=_sizeless)
@@ -135,7 +135,7 @@ def _sizeless(block: bytes) -> bytes:
     return zstandard.ZstdCompressor(level=3, write_content_size=False).compress(data)
 
 
-@mutant("write", hints=["*codec*planes*", "*planes*"])
+@mutant("write", hints=["write-planes-c128"])
 def takes_item_of_planes_from_bits(oracle: Patches) -> None:
     """Takes the bits of a complex dtype for the item size of planes."""
     oracle.edit(
@@ -152,25 +152,25 @@ def _wide(chain: tuple[dict[str, str | int], ...], tensor: given_tree.GivenTenso
     return chain
 
 
-@mutant("write", hints=["*name*", "write-names*"])
+@mutant("write", hints=["write-key-slash"])
 def writes_names_unescaped(oracle: Patches) -> None:
     """Derives tensor names without escaping the characters that have a meaning in them."""
     oracle.edit(encode_names._escaped, 'c in "%/@" or', "")
 
 
-@mutant("write", hints=["*region*"])
+@mutant("write", hints=["write-regions-rows"])
 def counts_box_ends_as_sizes(oracle: Patches) -> None:
     """Writes offset and size into derived entry names instead of begin and end."""
     oracle.edit(encode_names.entry_name, "{begin}:{begin + size}", "{begin}:{size}")
 
 
-@mutant("write", hints=["*tied*", "write-trees*"])
+@mutant("write", hints=["write-tied"])
 def unties_tied_tensors(oracle: Patches) -> None:
     """Writes a tensor of several paths once for each."""
     oracle.edit(given_tree._tensor, 'GivenTensor(str(given["id"]),', 'GivenTensor(str(given["id"]) + repr(_path),')
 
 
-@mutant("write", hints=["*unsupported*", "write-trees*"])
+@mutant("write", hints=["write-unsupported-object"])
 def writes_unknown_values_as_text(oracle: Patches) -> None:
     """Stores what is no value of a tree as its description."""
     oracle.edit(
@@ -180,25 +180,25 @@ def writes_unknown_values_as_text(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-trees*", "*tuple*"])
+@mutant("write", hints=["write-node-tuple"])
 def writes_tuples_as_lists(oracle: Patches) -> None:
     """Stores tuples as lists."""
     oracle.edit(packing._node, 'array if node.kind == "list" else', "array if True else")
 
 
-@mutant("write", hints=["write-trees*", "*float*"])
+@mutant("write", hints=["write-node-float"])
 def writes_whole_floats_as_integers(oracle: Patches) -> None:
     """Stores a float that is a whole number as an integer."""
     oracle.edit(packing._leaf, "    value = node.value\n", "    value = plain(node.value)\n", plain=_plain)
 
 
-@mutant("write", hints=["write-trees*", "*nan*", "*float*"])
+@mutant("write", hints=["write-node-float-nan"])
 def writes_every_nan_alike(oracle: Patches) -> None:
     """Stores every NaN as the usual quiet one."""
     oracle.edit(packing._leaf, "    value = node.value\n", "    value = quiet(node.value)\n", quiet=_quiet)
 
 
-@mutant("write", hints=["write-trees*", "*float*"])
+@mutant("write", hints=["write-node-float"])
 def writes_floats_in_32_bits(oracle: Patches) -> None:
     """Stores floats in 32 bits."""
     oracle.edit(packing.pack, 'return b"\\xcb" + value.bits.to_bytes(8, "big")', "return narrow(value)", narrow=_narrow)
@@ -229,7 +229,7 @@ def _narrow(value: Float) -> bytes:
         return b"\xca\x7f\x80\x00\x00"
 
 
-@mutant("write", hints=["write-trees*", "*order*"])
+@mutant("write", hints=["write-key-order"])
 def sorts_written_maps(oracle: Patches) -> None:
     """Stores the members of maps sorted by key."""
     oracle.edit(
@@ -239,7 +239,7 @@ def sorts_written_maps(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-trees*", "*key*", "*integer*"])
+@mutant("write", hints=["write-key-integer"])
 def writes_integer_keys_as_text(oracle: Patches) -> None:
     """Stores integer keys of maps as text."""
     oracle.edit(
@@ -249,19 +249,19 @@ def writes_integer_keys_as_text(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-trees*", "*bigint*"])
+@mutant("write", hints=["write-node-bigint"])
 def writes_long_bigints(oracle: Patches) -> None:
     """Stores bigints with a byte of sign that is not needed."""
     oracle.edit(packing._bigint, "bit_length() // 8 + 1", "bit_length() // 8 + 2")
 
 
-@mutant("write", hints=["write-metadata*"])
+@mutant("write", hints=["write-metadata-integers"])
 def writes_plain_large_integers(oracle: Patches) -> None:
     """Writes integers of metadata that no double holds as plain JSON numbers."""
     oracle.edit(root_write._scalar, "if -MAXJSON <= value <= MAXJSON:", "if True:")
 
 
-@mutant("write", hints=["write-metadata*"])
+@mutant("write", hints=["write-metadata-not-finite"])
 def writes_nan_in_json(oracle: Patches) -> None:
     """Writes NaN and Infinity of metadata as such."""
     oracle.edit(
@@ -269,31 +269,31 @@ def writes_nan_in_json(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-metadata*"])
+@mutant("write", hints=["write-metadata-int-and-float"])
 def writes_whole_floats_of_metadata_as_integers(oracle: Patches) -> None:
     """Writes a float of metadata that is a whole number as an integer."""
     oracle.edit(root_write._float, "    return number", "    return int(number) if number.is_integer() else number")
 
 
-@mutant("write", hints=["write-metadata*"])
+@mutant("write", hints=["write-metadata-dollars"])
 def writes_dollars_unescaped(oracle: Patches) -> None:
     """Does not protect names of metadata that begin with $."""
     oracle.edit(root_write._json, 'f"${name}" if str(name).startswith("$") else name', "name")
 
 
-@mutant("write", hints=["write-one*", "write-*"])
+@mutant("write", hints=["write-one-tensor"])
 def counts_stored_bytes(oracle: Patches) -> None:
     """Counts the bytes of all data objects instead of those of the tensors."""
     oracle.edit(manifest_write.Assigned.counts, '"bytes": sum(sizes)', '"bytes": sum(one.size for one in self.objects)')
 
 
-@mutant("sharded-write", hints=["sharded-replicas*"])
+@mutant("sharded-write", hints=["sharded-replicas"])
 def counts_assigned_shards_alone(oracle: Patches) -> None:
     """Leaves unassigned shards out of the counts of the root."""
     oracle.edit(manifest_write.Assigned.counts, "len(self.rows)", "sum(1 for row in self.rows if row.tensor)")
 
 
-@mutant("write", hints=["write-assets*"])
+@mutant("write", hints=["write-asset-taken"])
 def overwrites_assets(oracle: Patches) -> None:
     """Replaces what is at the key of an asset."""
     oracle.edit(
@@ -303,7 +303,7 @@ def overwrites_assets(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-assets*"])
+@mutant("write", hints=["write-asset-there"])
 def refuses_assets_that_are_there(oracle: Patches) -> None:
     """Fails when the key of an asset is taken."""
     oracle.edit(
@@ -313,37 +313,37 @@ def refuses_assets_that_are_there(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-assets*"])
+@mutant("write", hints=["write-asset-taken"])
 def takes_over_any_asset(oracle: Patches) -> None:
     """Takes what is at the key of an asset for the asset, whatever its bytes."""
     oracle.edit(asset_write.write_asset, 'if outcome == "taken":\n        key = ', "if False:\n        key = ")
 
 
-@mutant("write", hints=["*tombstone*", "write-assets*"])
+@mutant("write", hints=["write-asset-tombstone"])
 def takes_over_assets_of_deleted(oracle: Patches) -> None:
     """Takes over an equal asset of a deleted checkpoint, which a collector is about to remove."""
     oracle.edit(asset_write.write_asset, 'if outcome == "same" and tombstones(store, attempt.checkpoint):', "if False:")
 
 
-@mutant("sharded-write", hints=["sharded-union*"])
+@mutant("sharded-write", hints=["sharded-diverged-int"])
 def keeps_first_of_different_values(oracle: Patches) -> None:
     """Keeps the value of the first writer where others have another one."""
     oracle.edit(union._unite, "if len({leaf.value for _, leaf in leaves}) > 1:", "if False:")
 
 
-@mutant("sharded-write", hints=["*set*", "sharded-union*"])
+@mutant("sharded-write", hints=["sharded-union-sets"])
 def refuses_sets_that_differ(oracle: Patches) -> None:
     """Refuses sets that differ between writers instead of uniting them."""
     oracle.edit(union._unite, 'if kinds == {"set"}:', "if False:")
 
 
-@mutant("sharded-write", hints=["*indexed*", "sharded-union*"])
+@mutant("sharded-write", hints=["sharded-indexed-missing"])
 def commits_incomplete_indexed_values(oracle: Patches) -> None:
     """Commits an indexed value of which no writer holds some index."""
     oracle.edit(union._branch, 'first.kind == "indexed" and len(children) != first.head[1]', "False")
 
 
-@mutant("sharded-write", hints=["*list*", "sharded-union*"])
+@mutant("sharded-write", hints=["sharded-diverged-list-length"])
 def unites_lists_of_different_length(oracle: Patches) -> None:
     """Unites lists of different length."""
     oracle.edit(union._branch, "if any(branch.head != first.head for _, branch in held):", "if False:")

@@ -85,7 +85,7 @@ class S3Store:
         with self._asked("GET", key, headers={"Range": f"bytes={begin}-{end - 1}"}) as answer:
             self._check(answer, key, 206)
             data = answer.body()
-            if False:
+            if len(data) != end - begin:
                 raise Rejected("store.io", f"{len(data)} bytes instead of [{begin}, {end})", subject=key)
             return data
 

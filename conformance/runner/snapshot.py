@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -31,11 +31,6 @@ class Snapshot:
         found += [f"{key} is new" for key in now if key not in before]
         found += [f"{key} changed" for key in before if key in now and before[key] != now[key]]
         return sorted(found)
-
-    def below(self, prefixes: Iterable[str]) -> Snapshot:
-        """The objects whose keys begin with one of the prefixes."""
-        chosen = tuple(prefixes)
-        return Snapshot({key: what for key, what in self.objects.items() if key.startswith(chosen)})
 
 
 def of_directory(directory: Path) -> Snapshot:

@@ -241,6 +241,21 @@ def test_lines_of_failures_and_the_table(call):
     assert [line.split() for line in done.output.splitlines() if line.startswith("read ")] == [["read", "2", "1", "1"]]
 
 
+def test_generate(monkeypatch, tmp_path):
+    monkeypatch.setattr("conformance.generate.write.check", lambda: ["differs: root/x/case.json"])
+    done = CliRunner().invoke(main, ["generate", "--check"])
+    assert (done.exit_code, "differs: root/x/case.json" in done.output) == (1, True)
+    monkeypatch.setattr("conformance.generate.write.write", lambda: 7)
+    done = CliRunner().invoke(main, ["generate"])
+    assert (done.exit_code, "7 cases written" in done.output) == (0, True)
+
+    def nothing():
+        raise FileNotFoundError("spec/VERSION")
+
+    monkeypatch.setattr("conformance.generate.write.write", nothing)
+    assert CliRunner().invoke(main, ["generate"]).exit_code == 2
+
+
 def test_list(suite):
     write_case(suite, "good")
     write_case(suite, "other", profile="write")

@@ -178,9 +178,20 @@ def _dtypes() -> Iterator[Case]:
             changed(basic(), put("dtype_bits", value=value)),
             DTYPES,
         )
+    most = 65_536
+    requirements = [*DTYPES, "SCF-LIMIT-001"]
+    yield accepted("manifest-dtypes-65536", "A manifest of 65,536 dtypes", requirements, _many_dtypes(most))
+    fault = "There are 65,537 dtypes."
+    yield bad("dtypes-65537", fault, "manifest-dtypes-65536", _many_dtypes(most + 1), ["SCF-MAN-006"])
     for name, value, what in (("0", 0, "0 bits"), ("minus-1", -1, "-1 bits"), ("65537", 65537, "65,537 bits")):
         draft = changed(basic(), put("dtypes", value=["F32", "BF16", "X9"]), put("dtype_bits", value=[32, 16, value]))
         yield bad(f"dtype-bits-{name}", f"A dtype has {what}.", "manifest-names-unused", draft, DTYPES)
+
+
+def _many_dtypes(count: int) -> Draft:
+    """The plain item with so many dtypes, of which two are used."""
+    names = {"dtypes": ["F32", "BF16", *(f"x{number:x}" for number in range(count - 2))]}
+    return changed(basic(assets={}), lambda record: record.update(names, dtype_bits=[32, 16, *[8] * (count - 2)]))
 
 
 def _zstd(**parameters: Any) -> list[Any]:

@@ -11,7 +11,6 @@ const OBJECT = /^[0-9a-f]{16}-([0-9]{5}|[1-9][0-9]{5,18})\.safetensors$/;
 const DISPLACED = /^[0-9a-f]{16}\.d$/;
 const RESERVED_ASSET = /^(?:manifest-[0-9a-f]{16}\.msgpack\.zst|[0-9a-f]{16}-[0-9]+\.safetensors)$/;
 const TEMPORARY = /^\.(?:tmp|probe)-[0-9a-f]{16}$/;
-// eslint-disable-next-line no-control-regex
 const ASSET_SEGMENT = /^[^\u0000-\u001f\u007f\\:*?"<>|/]+$/;
 const MAX_NUMBER = '9223372036854775807';
 

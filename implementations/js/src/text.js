@@ -66,7 +66,6 @@ export function sameBytes(a, b) {
 
 /** The text with control characters, and characters that change the direction of writing, as escapes. */
 export function show(text) {
-  // eslint-disable-next-line no-control-regex
   return text.replace(/[\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/g, (character) => {
     return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
   });

@@ -78,7 +78,6 @@ export function nodeAt(top, path) {
   return node;
 }
 
-// eslint-disable-next-line no-control-regex
 const ESCAPED = /[%/@\u0000-\u001f\u007f]/g;
 const percent = (character) => `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
 

@@ -123,6 +123,21 @@ test('data objects that are absent or of another size', async () => {
   assert.equal((await item.read(['b'], { region: { offset: [1], size: [0] } })).length, 0);
 });
 
+test('assets', async () => {
+  const { store } = build();
+  const checkpoint = await Checkpoint.open(store, 'c');
+  const get = () => checkpoint.asset('model', 'config.json');
+  assert.equal(Buffer.from(await get()).toString(), '{}');
+  store.objects.set('c/model/config.json', utf8('[]'));
+  await refused(assert, get(), 'asset.digest');
+  store.objects.set('c/model/config.json', utf8('{} '));
+  await refused(assert, get(), 'asset.size');
+  store.objects.set('c/model/config.json', utf8('{'));
+  await refused(assert, get(), 'asset.size');
+  store.objects.delete('c/model/config.json');
+  await refused(assert, get(), 'asset.missing');
+});
+
 test('a store that gives too few bytes', async () => {
   const { store } = build();
   const item = await opened(store);

@@ -141,7 +141,7 @@ test('names of the caller', async () => {
 
 test('the newest has the highest sequence, then the greatest digest', async () => {
   const store = new MemoryStore();
-  const roots = [[3, 'a'], [7, 'b'], [7, 'c'], [5, 'd']].map(([sequence, name]) => {
+  const roots = [[3, 'a'], [7, 'b'], [7, 'c'], [7, 'd'], [7, 'e'], [7, 'f'], [5, 'g']].map(([sequence, name]) => {
     const root = edited((own) => { own.sequence = sequence; own.metadata = { name }; }).objects.get('c/checkpoint.json');
     store.objects.set(`${name}/checkpoint.json`, root);
     return { name, sequence, digest: digestOf(root) };
@@ -150,9 +150,10 @@ test('the newest has the highest sequence, then the greatest digest', async () =
   store.objects.set('leftover/model/x', utf8('{'));
   store.objects.set('.tombstones/a.0000000000000000.json', utf8('{'));
   const listed = await list(store);
-  assert.deepEqual(listed.map(({ name }) => name), ['a', 'b', 'broken', 'c', 'd']);
+  assert.deepEqual(listed.map(({ name }) => name), ['a', 'b', 'broken', 'c', 'd', 'e', 'f', 'g']);
   const { newest: best, unreadable } = newest(listed);
-  const [, b, c] = roots;
-  assert.equal(best.name, b.digest > c.digest ? 'b' : 'c');
+  const greatest = roots.filter(({ sequence }) => sequence === 7).map(({ digest }) => digest).sort().at(-1);
+  assert.equal(best.root.digest, greatest);
+  assert.equal(newest([...listed].reverse()).newest.root.digest, greatest);
   assert.deepEqual(unreadable.map(({ name, error }) => [name, error.code]), [['broken', 'root.syntax']]);
 });

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 
 import { verify } from '../src/index.js';
 import { DirectoryStore } from '../src/node.js';
-import { build, column, concat, dataObject, example, MANIFEST_KEY, OBJECT_KEY, refused, sha256, utf8 } from './build.js';
+import { build, bytesOf, column, concat, dataObject, example, MANIFEST_KEY, OBJECT_KEY, refused, sha256, utf8 } from './build.js';
 
 const codes = async ({ store }, options) => (await verify(store, 'c', options)).findings.map(({ code }) => code).sort();
 const OBJECT = `c/${OBJECT_KEY}`;
@@ -136,6 +136,29 @@ for (const [what, header] of Object.entries(HEADERS)) {
   });
 }
 
+test('digests of decoded bytes', async () => {
+  // `b` as one frame of one raw block
+  const data = example().object.subarray(4120);
+  const stored = concat(bytesOf('28b52ffd 20 06 310000'), data);
+  const encoded = (decoded) => {
+    const entry = `"b@[0:3]+enc":{"dtype":"U8","shape":[${stored.length}],"data_offsets":[24,${24 + stored.length}]}`;
+    return withHeader(`{${ROW},${NEXT},${entry}}`, (parts) => {
+      parts.object = concat(parts.object.subarray(0, 4120), stored);
+      parts.manifest.codecs = [[], [{ id: 'zstd' }]];
+      parts.manifest.objects[0].size = parts.object.length;
+      const { columns } = parts.manifest.shards;
+      columns.codec = column(2, [0, 0, 1]);
+      columns.stored_size = column(8, [12, 12, stored.length]);
+      columns.block_stored_size = column(8, [stored.length]);
+      columns.block_digest = concat(columns.block_digest.subarray(0, 64), sha256(stored));
+      columns.decoded_digest = decoded;
+    });
+  };
+  assert.deepEqual(await codes(encoded(sha256(data))), []);
+  assert.deepEqual(await codes(encoded(new Uint8Array(32))), ['block.digest']);
+  assert.deepEqual(await codes(encoded(new Uint8Array(32)), { deep: false }), []);
+});
+
 test('an explicit entry name is the one that counts', async () => {
   const named = withHeader(`{${ROW},${NEXT},${LAST.replace('"b"', '"other"')}}`, ({ manifest }) => {
     manifest.shards.columns.entry_size = column(2, [0, 0, 5]);
@@ -145,21 +168,22 @@ test('an explicit entry name is the one that counts', async () => {
 });
 
 test('objects of another checkpoint', async () => {
-  const carried = (edit = () => {}) => {
+  const carried = (more = new Uint8Array(0)) => {
     const built = build({
       edit: ({ manifest, root }) => {
         const [object] = manifest.objects;
         object.store_key = `a/${object.key}`;
         delete object.key;
+        object.size += more.length;
         root.external = [{ checkpoint: 'a', digest: '0'.repeat(64) }];
-        edit(manifest);
       },
     });
-    built.store.objects.set(`a/${OBJECT_KEY}`, example().object);
+    built.store.objects.set(`a/${OBJECT_KEY}`, concat(example().object, more));
     built.store.objects.delete(OBJECT);
     return built;
   };
   assert.deepEqual(await codes(carried()), []);
+  assert.deepEqual(await codes(carried(Uint8Array.of(1))), ['object.header']);
   const gone = carried();
   gone.store.objects.clear();
   for (const [key, bytes] of carried().store.objects) if (key !== `a/${OBJECT_KEY}`) gone.store.objects.set(key, bytes);
