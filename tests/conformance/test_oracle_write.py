@@ -180,9 +180,13 @@ def test_shards_of_writers_tile_one_tensor(store):
 
 
 def test_replicas_are_compared_and_one_is_assigned(store):
-    trees = [node_map(w=tensor("w", "F32", [2000])), node_map(v=tensor("v", "U8", [3]), w=tensor("a", "F32", [2000]))]
+    fill = {"kind": "count", "start": 0}
+    one = node_map(w=tensor("w", "F32", [5000], fill=fill))
+    trees = [one, node_map(v=tensor("v", "U8", [3]), w=tensor("a", "F32", [5000], fill=fill))]
     written(request(store, *trees, items={"model": item(codec="zstd")}))
-    assert [shard.tensor for shard in opened(store).manifest.shards.rows] == [0, 1, None]
+    rows = opened(store).manifest.shards.rows
+    assert [shard.tensor for shard in rows] == [0, 1, None]
+    assert rows[2].blocks > 1
 
 
 def test_replicas_of_other_bytes_are_refused(store):
@@ -356,8 +360,11 @@ def test_a_state_that_never_changes_is_told(store, kind):
         items = {"model": item(kind, codec=codec)}
         response = written(request(store, *trees, checkpoint=checkpoint, items=items))
         assert response["warnings"] == ([] if kind == "scheduler" else warnings)
-    other = node_map(w=tensor("w", "F32", [3000], fill={"kind": "mix", "seed": 8}))
-    assert written(request(store, other, checkpoint="d"))["warnings"] == []
+    halves = [[[1500 * place], [1500], None] for place in range(2)]
+    others = [node_map(w=tensor("w", "F32", [3000], half, fill={"kind": "mix", "seed": 8})) for half in halves]
+    whole = node_map(w=tensor("w", "F32", [3000], fill={"kind": "mix", "seed": 8}))
+    assert written(request(store, *others, checkpoint="d", items=items))["warnings"] == []
+    assert written(request(store, whole, checkpoint="e", items=items))["warnings"] == []
 
 
 # Names, assets

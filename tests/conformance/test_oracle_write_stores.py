@@ -102,7 +102,7 @@ def test_a_link_is_no_way_out(tmp_path):
     os.symlink(tmp_path / "out", tmp_path / "store" / "link")
     for call in (store.create_if_absent, store.put):
         assert io_failure(call, "link/y", b"") == "store.io"
-        assert io_failure(call, "../y", b"") == "store.io"
+        assert io_failure(call, "../y", b"") == io_failure(call, "b/..", b"") == "store.io"
     assert io_failure(store.delete, "link/x") == "store.io"
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["x"]
 
@@ -181,6 +181,18 @@ def test_the_probe_finds_out(ignores):
     with Simulator(ignore_conditions=ignores) as simulator:
         assert honours_condition(bucket(simulator), "c") is not ignores
         assert simulator.objects == {}
+
+
+def test_the_probe_looks_at_what_is_there(tmp_path):
+    class Overwriting(WritableDirectory):
+        certain = False
+
+        def create_if_absent(self, key, data):
+            there = not super().create_if_absent(key, data)
+            self.put(key, data)
+            return not there
+
+    assert not honours_condition(Overwriting(str(tmp_path)), "c")
 
 
 # Saves over a bucket

@@ -30,7 +30,7 @@ def test_a_packed_node_reads_back(value):
     assert node(packed(value), ordered=True) == value
 
 
-@pytest.mark.parametrize("value", [0, -1, 10**4000, -(10**4000) + 1, 2**32767 - 1, -(2**32767), 10**8000 + 5])
+@pytest.mark.parametrize("value", [0, -1, 10**4000, -(10**4000) + 1, 2**32767 - 1, -(2**32767), 10**8000 + 5], ids=hash)
 def test_long_integers_are_written_whole(value):
     before = sys.get_int_max_str_digits()
     sys.set_int_max_str_digits(0)
