@@ -5,7 +5,7 @@ PyckptError
 ├── UnsupportedState (TypeError)              state.unsupported
 ├── StateMismatch (ValueError)                state.mismatch
 ├── StateDiverged (ValueError)                state.diverged
-├── NotFound (FileNotFoundError)              checkpoint.missing · item.missing · tensor.missing
+├── NotFound (FileNotFoundError)              checkpoint.missing · item.missing · tensor.missing · asset.missing
 ├── AlreadyExists (FileExistsError)           checkpoint.exists
 ├── Unsupported (NotImplementedError)         version.unsupported · feature.unsupported · dtype.unsupported
 │                                             codec.unsupported · digest.unsupported
@@ -136,7 +136,7 @@ class StateDiverged(PyckptError, ValueError):
 class NotFound(PyckptError, FileNotFoundError):
     """No such checkpoint, item or tensor."""
 
-    codes = ("checkpoint.missing", "item.missing", "tensor.missing")
+    codes = ("checkpoint.missing", "item.missing", "tensor.missing", "asset.missing")
 
 
 class AlreadyExists(PyckptError, FileExistsError):

@@ -34,7 +34,7 @@ PHASES: dict[str, tuple[str, ...]] = {
     "manifest.syntax": ("manifest",),
     "manifest.schema": ("manifest",),
     "tree.schema": ("manifest",),
-    "tiling.inexact": ("manifest", "commit"),
+    "tiling.inexact": ("manifest", "read", "commit"),
     "object.missing": ("read",),
     "object.size": ("read",),
     "object.header": ("read",),

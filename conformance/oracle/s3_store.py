@@ -90,11 +90,10 @@ class S3Store:
             return data
 
     def size(self, key: str) -> int:
-        """Bytes of the object; an answer 404 without a body is asked again with one."""
+        """Bytes of the object; an answer 404 here has no body, and counts as an absent key (section 4.6)."""
         with self._asked("HEAD", key) as answer:
-            if answer.status == 200:
-                return answer.length
-        with self._asked("GET", key) as answer:
+            if answer.status == 404:
+                raise NoSuchKey(key)
             self._check(answer, key, 200)
             return answer.length
 

@@ -95,9 +95,7 @@ def _writers(held: Sequence[tuple[int, object]]) -> list[int]:
 
 
 def _set(path: Path, leaves: Sequence[tuple[int, Leaf]]) -> Leaf:
-    elements = {
-        element for _, leaf in leaves if isinstance(leaf.value, SetNode) for element in leaf.value.elements
-    }
+    elements = {element for _, leaf in leaves if isinstance(leaf.value, SetNode) for element in leaf.value.elements}
     texts = sorted(element for element in elements if isinstance(element, str))
     integers = sorted(element for element in elements if isinstance(element, int))
     if texts and integers:
@@ -124,9 +122,11 @@ def _ordered(kind: str, by_place: dict[Path, list[Held]]) -> list[tuple[Path, li
     """Keys of maps as they appeared first; indices ascending; of a flattened node the attributes last."""
     if kind == "indexed":
         return sorted(by_place.items(), key=lambda entry: int(entry[0][0]))
-    return sorted(by_place.items(), key=lambda entry: entry[0] == ("attributes",)) if kind == "flattened" else [
-        *by_place.items()
-    ]
+    return (
+        sorted(by_place.items(), key=lambda entry: entry[0] == ("attributes",))
+        if kind == "flattened"
+        else [*by_place.items()]
+    )
 
 
 def _places(node: United) -> list[Place]:

@@ -193,9 +193,7 @@ def part_content(tensor: GivenTensor) -> dict[Region, bytes]:
     bits = DTYPES[tensor.dtype].bits
     data = content(dict(tensor.fill), tensor.dtype, bits, tensor.shape)
     return {
-        region: region_bytes(data, bits, tensor.shape, _encoded(region))
-        for region in tensor.regions
-        if region.elements
+        region: region_bytes(data, bits, tensor.shape, _encoded(region)) for region in tensor.regions if region.elements
     }
 
 

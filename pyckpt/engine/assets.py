@@ -14,13 +14,13 @@ __all__ = ["read_asset"]
 def read_asset(opened: OpenCheckpoint, item: str, name: str) -> bytes:
     """An asset's bytes, checked against size and SHA-256 of the root.
 
-    Raises NotFound ``item.missing`` or ``tensor.missing`` (no asset of this name), Corrupt ``asset.*``.
+    Raises NotFound ``item.missing`` or ``asset.missing``, Corrupt ``asset.*``.
     """
     assets = opened.entry(item).assets
     if name not in assets:
         near = get_close_matches(name, assets, n=3) or sorted(assets)[:3]
         hint = f"there are {', '.join(near)}" if near else "the item has no assets"
-        raise NotFound("tensor.missing", "the item has no asset of this name", key=f"{item}/{name}", hint=hint)
+        raise NotFound("asset.missing", "the item has no asset of this name", key=f"{item}/{name}", hint=hint)
     stated = assets[name]
     key = descriptor_key(opened.name, stated)
     try:

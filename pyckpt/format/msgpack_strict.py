@@ -125,7 +125,7 @@ def scan(data: bytes, *, nested: frozenset[int], code: str, max_depth: int, max_
     position = 0
     left = 1  # values still to come in the innermost container
     end = size  # where the innermost extension payload, or the data, ends
-    total = 1
+    total = 0  # the outermost value is not counted
     depth = extensions = 0
     stack: list[tuple[int, int, bool]] = []  # left and end of what surrounds it; whether it is an extension
     fixed = _FIXED

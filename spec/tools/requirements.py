@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from case_coverage import case_problems
 from registry import load_registry, parse_tables, registry_problems
 
 __all__ = [
@@ -297,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for path, text in made.items()
             if not path.exists() or path.read_text(encoding="utf-8") != text
         ]
+        if options.spec == SPEC:
+            findings += [Finding("conformance/cases", problem) for problem in case_problems(requirements)]
     for finding in findings:
         print(finding)
     if findings:

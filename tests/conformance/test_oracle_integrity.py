@@ -26,6 +26,7 @@ from oracle_drafts import (
 from conformance.oracle.assets import read_asset
 from conformance.oracle.encode import Region, column
 from conformance.oracle.errors import Rejected
+from conformance.oracle.limits import Limits
 from conformance.oracle.opening import open_root
 from conformance.oracle.reading import read_region
 from conformance.oracle.regions import whole
@@ -252,6 +253,18 @@ def test_all_findings_of_a_checkpoint_are_reported():
         ("tiling.inexact", "w"),
         ("manifest.digest", key),
     }
+
+
+def test_a_tensor_whose_tiling_is_beyond_the_limit_is_a_finding():
+    halves = (
+        Shard(0, Region((0, 0), (4, 6), (0, 5))),
+        Shard(0, Region((0, 0), (2, 6), (5, 12))),
+        Shard(0, Region((2, 0), (2, 6))),
+    )
+    store = store_of(Draft(items={"model": Item((W,), halves)}))
+    assert codes(store) == []
+    (finding,) = verify(store, "c", deep=True, limits=Limits(max_box_numbers=4))
+    assert (finding.code, finding.subject) == ("limit.exceeded", "w")
 
 
 def test_assets():

@@ -154,8 +154,10 @@ def test_a_short_answer_is_a_failure(simulator):
 
 def test_a_bucket_that_is_not_there_is_a_failure(simulator):
     store = S3Store(simulator.endpoint, "other", "")
-    for call in (store.get, store.size, store.list, store.names):
+    for call in (store.get, store.list, store.names):
         assert io_failure(call, "a") == "store.io"
+    message_to_nowhere = message({**s3(simulator), "bucket": "other"})
+    assert refused(message_to_nowhere) == ("store.io", "store")
 
 
 @pytest.mark.parametrize("fault", [Fault(kind="fail", status=409), Fault(kind="fail"), Fault(kind="drop_after")])

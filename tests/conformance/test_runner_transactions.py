@@ -74,6 +74,7 @@ def test_a_right_writer_passes(world, tmp_path, over):
     pytest.param("directory", "root-first", "step_1 is there, but not right", marks=directory),
     pytest.param("directory", "in-place", "step_1 is there, but not right", marks=directory),
     pytest.param("directory", "wrecks", "step_0/checkpoint.json has other bytes", marks=directory),
+    pytest.param("directory", "mends", "): step_0/checkpoint.json has other bytes", marks=directory),
     pytest.param("directory", "nothing", "what was written is not right: checkpoint.missing", marks=directory),
     ("s3", "root-first", "the root was put before step_1/model/"),
     ("s3", "in-place", "not by a conditional put: PutObject"),

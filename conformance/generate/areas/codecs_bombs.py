@@ -67,7 +67,7 @@ def cases() -> Iterator[Case]:
     yield accepted(
         "codecs-bomb-no-window",
         "16 blocks of 4096 bytes that each ask for a window of 128 MiB, and do not need it",
-        ["SCF-CODEC-002", "SCF-CODEC-011"],
+        ["SCF-CODEC-002"],
         one(windows, B, shards=shards, codecs=((), (ZSTD,))),
         read=True,
         memory=MEMORY,

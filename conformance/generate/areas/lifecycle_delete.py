@@ -55,7 +55,7 @@ def _done() -> Iterator[Case]:
         step("delete", rejected("checkpoint.missing")), after=after,
     )  # fmt: skip
     yield _case(
-        "one-of-several", "The other checkpoints stay as they are", ["SCF-DEL-001", "SCF-MODEL-002"],
+        "one-of-several", "The other checkpoints stay as they are", ["SCF-DEL-001"],
         {**files, **checkpoint(simple(seed=2, attempt=OTHER, sequence=2), "d"), **attempt_of(simple(seed=3), "e")},
         DELETED, listing(("d", 2), newest="d"),
         after={"main": {"same": ["d/*", "e/*", *objects], "absent": [_ROOT]}},

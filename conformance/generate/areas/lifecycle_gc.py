@@ -67,7 +67,7 @@ def _attempts() -> Iterator[Case]:
     )  # fmt: skip
     yield gc_case(
         "failed-attempt", "An attempt that died long ago: all of it goes, but its plain assets",
-        ["SCF-GC-004", "SCF-GC-001", "SCF-GC-009"], {**live, **dead}, collected(*garbage), READ,
+        ["SCF-GC-012", "SCF-GC-004", "SCF-GC-001", "SCF-GC-009"], {**live, **dead}, collected(*garbage), READ,
         after={"main": {"same": ["c/*"], "absent": garbage, "present": ["d/model/config.json"]}},
     )  # fmt: skip
     yield gc_case(

@@ -191,7 +191,7 @@ def _others() -> Iterator[Case]:
     yield Case(
         "tiling-of-another-tensor",
         "A tensor that is tiled, beside one that is not: read, or the whole item refused",
-        ["SCF-REG-008", "SCF-REG-005"],
+        ["SCF-REG-005"],
         "read",
         [step("read", [ok(**exact), rejected("tiling.inexact")], paths=[["b"]])],
         kind="acceptable",

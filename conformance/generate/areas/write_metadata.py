@@ -72,6 +72,14 @@ def cases() -> Iterator[Case]:
             kind="invalid", sibling="write-metadata-integer-longest", fault="Its text has 4097 characters.",
             after={"main": {"absent": ["c/checkpoint.json"]}},
         )  # fmt: skip
+    for name, node in (("bytes", ["bytes", "00"]), ("foreign", ["unsupported"])):
+        yield write_case(
+            f"write-metadata-{name}", "Metadata with a value that no form of the table says",
+            ["SCF-ROOT-027"],
+            save(tree, metadata=mapping(("culprit", node)), expect=rejected("state.unsupported")),
+            kind="invalid", sibling="write-metadata-plain", fault="JSON has no form for it, and no tag either.",
+            after={"main": {"absent": ["c/checkpoint.json"]}},
+        )  # fmt: skip
     parent = "0123456789abcdef" * 4
     yield write_case(
         "write-parent", "The root names the checkpoint that the run was restored from", ["SCF-COMMIT-002"],

@@ -30,7 +30,7 @@ def _name_taken() -> Iterator[Case]:
     refused = save(_TREE, expect=rejected("checkpoint.exists"))
     yield write_case(
         "write-name-taken", "The name has a checkpoint: it stays as it is",
-        ["SCF-COMMIT-002", "SCF-STORE-004", "SCF-MODEL-002"],
+        ["SCF-COMMIT-002", "SCF-STORE-004"],
         refused, step("inspect", ok(root={"digest": root_digest(taken)}), items=[]),
         kind="invalid", sibling="write-one-tensor", fault="The name has a root of another attempt.",
         files=checkpoint(taken), after={"main": {"same": ["c/*"], "absent": ["c/.attempt-*"]}},
@@ -46,7 +46,7 @@ def _name_taken() -> Iterator[Case]:
         files={ROOT: b""}, after={"main": {"same": ["c/*"]}},
     )  # fmt: skip
     yield write_case(
-        "write-twice", "A second save under the same name", ["SCF-COMMIT-002", "SCF-MODEL-002"],
+        "write-twice", "A second save under the same name", ["SCF-COMMIT-002"],
         save(_TREE), save(mapping(("w", tensor("v", fill=mix(9)))), expect=rejected("checkpoint.exists")),
         listing(("c", 1), newest="c"), kind="invalid", sibling="write-one-tensor",
         fault="The name was saved by the step before.",
