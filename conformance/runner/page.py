@@ -49,13 +49,14 @@ code { font-family: ui-monospace, monospace; font-size: .9em; }
 
 _SCRIPT = """
 const form = document.querySelector('form');
+const texts = new Map([...document.querySelectorAll('.case')].map(one => [one, one.textContent.toLowerCase()]));
 function apply() {
   const text = form.text.value.toLowerCase().trim(), outcome = form.outcome.value, profile = form.profile.value;
   let shown = 0;
   for (const area of document.querySelectorAll('.area')) {
     let here = 0;
     for (const one of area.querySelectorAll('.case')) {
-      one.hidden = !(one.dataset.text.includes(text) && (!outcome || one.dataset.outcome === outcome)
+      one.hidden = !(texts.get(one).includes(text) && (!outcome || one.dataset.outcome === outcome)
         && (!profile || one.dataset.profile === profile));
       here += one.hidden ? 0 : 1;
     }
@@ -91,7 +92,7 @@ def marked_up(text: str) -> str:
 
 def requirement_button(name: str) -> str:
     """What shows the text of a requirement when it is tapped."""
-    return f'<button type="button" popovertarget="r-{name}">{name}</button>'
+    return f'<button popovertarget="r-{name}">{name}</button>'
 
 
 def requirement_texts(requirements: Iterable[Requirement]) -> str:

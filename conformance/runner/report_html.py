@@ -76,7 +76,6 @@ def _area(area: str, results: list[Result]) -> str:
 
 def _case(result: Result) -> str:
     case, verdict = result.case, result.verdict
-    text = escape(" ".join((case.id, case.title, *case.requirements)).lower())
     facts = [case.record["kind"], f"profile {case.profile}", f"level {result.level}", f"{result.seconds:.2f} s"]
     if verdict.memory is not None:
         facts.append(f"peak memory +{verdict.memory / 2**20:.1f} MiB")
@@ -93,8 +92,8 @@ def _case(result: Result) -> str:
         parts.append(f"<pre>{escape(verdict.stderr.strip())}</pre>")
     parts.append(f'<div class="ids">{"".join(requirement_button(name) for name in case.requirements)}</div>')
     return (
-        f'<details class="case" id="{case.id}" data-outcome="{result.outcome}" data-profile="{case.profile}" '
-        f'data-text="{text}"><summary><span class="outcome {result.outcome}">{result.outcome}</span> '
+        f'<details class="case" id="{case.id}" data-outcome="{result.outcome}" data-profile="{case.profile}">'
+        f'<summary><span class="outcome {result.outcome}">{result.outcome}</span> '
         f'<code>{case.id}</code> <span class="title">{escape(case.title)}</span></summary>'
         f'<div class="body">{"".join(parts)}</div></details>'
     )

@@ -18,7 +18,7 @@ def open_store(message):
         secret="test",  # noqa: S106 - the simulator checks no credentials
         endpoint_url=message["endpoint"],
         client_kwargs={"region_name": "us-east-1"},
-        config_kwargs={"retries": {"max_attempts": 1}, "s3": {"addressing_style": "path"}, "read_timeout": 20},
+        config_kwargs={"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}, "read_timeout": 20},
         use_listings_cache=False,
         skip_instance_cache=True,
     )

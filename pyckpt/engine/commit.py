@@ -17,7 +17,16 @@ from pyckpt.engine.listing import Listed, list_checkpoints
 from pyckpt.engine.merge import merge_item
 from pyckpt.engine.open import load_item
 from pyckpt.engine.table import WriterTable
-from pyckpt.errors import AlreadyExists, Corrupt, InvalidKey, LimitExceeded, PyckptError, SaveAborted, StateDiverged
+from pyckpt.errors import (
+    AlreadyExists,
+    Corrupt,
+    InvalidKey,
+    LimitExceeded,
+    PyckptError,
+    SaveAborted,
+    StateDiverged,
+    StoreError,
+)
 from pyckpt.format.digest import sha256_hex
 from pyckpt.format.keys import (
     ROOT_NAME,
@@ -85,10 +94,13 @@ class Commit:
         nothing may be removed.
         """
         manifests = self._merge(tables)
-        listed = [each for each in list_checkpoints(self.store) if each.root is not None]
+        listed = self._listed()
         unchanged, compared = self._freshness(manifests, listed)
-        entries = {name: self._store_item(name, each) for name, each in manifests.items()}
-        entries = self._store_assets(entries, assets)
+        stored = {
+            item: {name: self._store_asset(item, name, data) for name, data in files.items()}
+            for item, files in assets.items()
+        }
+        entries = {name: self._store_item(name, each, stored.get(name, {})) for name, each in manifests.items()}
         sequence = 1 + max((each.root.sequence for each in listed if each.root is not None), default=0)
         if sequence > MAX_JSON_INT:
             raise LimitExceeded(
@@ -164,7 +176,15 @@ class Commit:
             merged[name] = Merged(kinds.pop(), manifest, tree)
         return merged
 
-    def _store_item(self, name: str, merged: Merged) -> ItemEntry:
+    def _listed(self) -> list[Listed]:
+        """The readable roots of the store; damaged ones do not count, but what the store failed to give might have."""
+        listed = list_checkpoints(self.store)
+        for each in listed:
+            if isinstance(each.error, StoreError):
+                raise each.error
+        return [each for each in listed if each.root is not None]
+
+    def _store_item(self, name: str, merged: Merged, assets: Mapping[str, Descriptor]) -> ItemEntry:
         manifest = merged.manifest
         raw = encode_manifest(manifest, packed_tree=merged.tree)
         data = compress_manifest(raw)
@@ -180,28 +200,13 @@ class Commit:
             len(shards),
             len(manifest.objects),
             nbytes,
+            assets,
         )
 
     def _put(self, key: str, data: bytes) -> None:
         full = join(self.checkpoint, key)
         self.created.append(full)
         self.store.put(full, data)
-
-    def _store_assets(self, entries: dict[str, ItemEntry], assets: Assets) -> dict[str, ItemEntry]:
-        for item, files in assets.items():
-            stored = {name: self._store_asset(item, name, data) for name, data in files.items()}
-            entry = entries[item]
-            entries[item] = ItemEntry(
-                entry.kind,
-                entry.manifest,
-                entry.raw_size,
-                entry.tensors,
-                entry.shards,
-                entry.objects,
-                entry.bytes,
-                stored,
-            )
-        return entries
 
     def _store_asset(self, item: str, name: str, data: bytes) -> Descriptor:
         """An asset's key is not unique to the attempt; what another attempt left there is used or stepped around."""

@@ -32,7 +32,7 @@ from pyckpt.engine.write import write_objects
 from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, StoreError, UsageError
 from pyckpt.format.keys import attempt_marker_key, check_asset_names, check_item_name, join, root_key
 from pyckpt.format.root import decode_root
-from pyckpt.storage.base import Store
+from pyckpt.storage.base import AlreadyThere, Store
 
 __all__ = ["Program", "Request", "save"]
 
@@ -163,7 +163,13 @@ def _begin(
         )
     attempt = secrets.token_hex(8)
     marker = json.dumps({"attempt": attempt, "created": timestamp()}, separators=(",", ":")).encode()
-    store.put_new(join(name, attempt_marker_key(attempt)), marker)
+    key = join(name, attempt_marker_key(attempt))
+    try:
+        store.put_new(key, marker)
+    except AlreadyThere as error:
+        # A client that repeats a request whose answer was lost is told that its own marker is in the way.
+        if store.get(key, limit=len(marker)) != marker:
+            raise StoreError("store.io", "another object lies where the attempt's marker goes", key=key) from error
     data: bytes = msgpack.packb([attempt, marker, list(structures)])
     return data
 

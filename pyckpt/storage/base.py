@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Protocol, TypeAlias
 
-from pyckpt.errors import InvalidKey, LimitExceeded
+from pyckpt.errors import InvalidKey, LimitExceeded, StoreError
 
 __all__ = [
     "AlreadyThere",
@@ -179,11 +179,18 @@ class Store(Protocol):
 
 
 def read_whole(reader: ObjectReader, key: str, limit: int) -> bytes:
-    """Give all bytes of an open object. LimitExceeded, before memory is taken, if there are more than ``limit``."""
+    """Give all bytes of an open object.
+
+    LimitExceeded, before memory is taken, if there are more than ``limit``; StoreError if the store gives fewer than it
+    said.
+    """
     if reader.size > limit:
         raise LimitExceeded("limit.exceeded", f"expected at most {limit} bytes, found {reader.size}", key=key)
     data = bytearray(reader.size)
-    reader.read_into(0, [memoryview(data)])
+    try:
+        reader.read_into(0, [memoryview(data)])
+    except ObjectShort as error:
+        raise StoreError("store.io", f"the store gave less than it said: {error}", key=key) from error
     return bytes(data)
 
 

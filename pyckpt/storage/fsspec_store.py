@@ -164,8 +164,9 @@ class FsspecStore:
         first, second = b"first", b"second"
         try:
             self._create(path, first)
-        except Exception:  # noqa: BLE001  whatever it says: this way is not open
-            return False
+        except Exception:  # noqa: BLE001  whatever it says: this way is not open, or only the answer was lost
+            if self._content(path) != first:
+                return False
         try:
             self._create(path, second)
         except FileExistsError:
@@ -178,6 +179,11 @@ class FsspecStore:
             return bool(self._fs.cat_file(path) == first)
         except Exception as error:
             raise StoreError("store.condition", f"the probe of create-if-absent failed: {error}", key=path) from error
+
+    def _content(self, path: str) -> bytes | None:
+        with contextlib.suppress(Exception):
+            return bytes(self._fs.cat_file(path))
+        return None
 
     def put(self, key: str, data: Bytes) -> None:
         """Create or replace a small object."""

@@ -46,6 +46,12 @@ def test_what_is_put_in_shifts_the_rest_and_no_more(put):
         assert all(" 000003" in line or " 000004" in line for line in found)
 
 
+def test_two_changes_are_two_places():
+    old = bytes(range(256)) * 16
+    new = old[:100] + b"X" * 64 + old[164:2000] + b"one" + old[2000:3000] + old[3002:]
+    assert len(difference(old, new)) <= 16
+
+
 def test_a_cut_end_and_nothing_at_all():
     assert difference(b"a" * 40, b"a" * 39) == [
         "- 00000020  61 61 61 61 61 61 61 61                          aaaaaaaa",

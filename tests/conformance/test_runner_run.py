@@ -213,7 +213,7 @@ def test_reports(call):
     write_case(call.suite, "dies", area="b")
     write_case(call.suite, "should", area="b", requirements=["SCF-AA-002"])
     evil = {**REFUSED, "message": "<script>alert(1)</script>\x01\x1b[31m"}
-    call.outcomes({"good": SOUND, "fails": evil, "dies": "os._exit(1)", "should": REFUSED})
+    call.outcomes({"good": SOUND, "fails": evil, "dies": "os.write(2, b'\\x00\\x1b[31m'); os._exit(1)", "should": REFUSED})
 
     page = Page((call.out / "matrix.html").read_text())
     assert page.open == []
