@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +18,7 @@ from rich.table import Table
 from .runner.client import Broken, CannotStart
 from .runner.coverage import coverage, coverage_record
 from .runner.coverage_text import print_coverage
+from .runner.everything import mutants_survive, read_members, run_member, summary
 from .runner.execute import Plan
 from .runner.explain import explain
 from .runner.lint import suite_findings
@@ -185,17 +187,54 @@ def matrix_command(
     ctx.exit(1 if any(cell.failures for cell in cells) else 0)
 
 
+@main.command("all")
+@click.option("--list", "path", type=_Existing, default=Path("implementations/all.json"), show_default=True,
+              help="The implementations.")
+@click.option("--node", envvar="NODE", help="Node.js, for implementations in JavaScript.")
+@click.option("--jobs", type=click.IntRange(min=1), help="Processes at a time; one per core.")
+@click.option("--thorough", is_flag=True, help="Transactions: every place of every fault.")
+@click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write reports there.")
+@click.pass_context
+def all_command(
+    ctx: click.Context, path: Path, node: str | None, jobs: int | None, thorough: bool, out: Path | None
+) -> None:  # fmt: skip
+    """Check the cases, run every implementation of a list, and every mutant, from a checkout."""
+    console = _console()
+    begin = time.monotonic()
+    jobs = jobs or os.cpu_count() or 1
+    members = read_members(path, node)
+    console.rule("cases")
+    done = [("cases", generate_check())]
+    cases, index = load_cases(), Index.load()
+    for member in members:
+        outcome = run_member(member, cases, index, console, jobs=jobs, quick=not thorough, out=out)
+        done.append((member.name, outcome.ok))
+    done.append(("mutants", not mutants_survive(console, jobs)))
+    console.rule()
+    console.print(f"{summary(done)}; {time.monotonic() - begin:.0f} s")
+    ctx.exit(0 if all(ok for _, ok in done) else 1)
+
+
 @main.command("generate")
 @click.option("--check", is_flag=True, help="Compare with what is there, and check every case; write nothing.")
 @click.pass_context
 def generate_command(ctx: click.Context, check: bool) -> None:
     """Make all cases anew, from a checkout."""
+    if check:
+        ctx.exit(0 if generate_check() else 1)
     from .generate import write as generator
 
     try:
-        if not check:
-            click.echo(f"{generator.write()} cases written to {generator.CASES}")
-            return
+        click.echo(f"{generator.write()} cases written to {generator.CASES}")
+    except FileNotFoundError as error:
+        raise SuiteError(f"cases are made in a checkout, beside the specification: {error}") from error
+
+
+def generate_check() -> bool:
+    """Whether the cases are as the generator makes them, and each is well made; says what is not."""
+    from .generate import write as generator
+
+    try:
         found = generator.check()
     except FileNotFoundError as error:
         raise SuiteError(f"cases are made in a checkout, beside the specification: {error}") from error
@@ -206,7 +245,7 @@ def generate_command(ctx: click.Context, check: bool) -> None:
     for text in found:
         click.echo(text)
     click.echo(f"{len(found)} differences and mistakes" if found else f"{generator.CASES}: as generated")
-    ctx.exit(1 if found else 0)
+    return not found
 
 
 def _selected(cases: dict[str, CaseFile], patterns: Sequence[str], profiles: Sequence[str]) -> list[CaseFile]:

@@ -78,7 +78,7 @@ def ok(audit: str | None = None, **values: Any) -> Json:
 
 
 def rejected(*codes: str, phases: Sequence[str] = (), **values: Any) -> Json:
-    """Expects a refusal with one of the codes, in one of the phases (default: any that the registry gives the codes)."""
+    """Expects a refusal with one of the codes, in one of the phases; by default any that the registry has for them."""
     expect: Json = {"result": "rejected", "codes": list(codes)}
     if phases:
         expect["phases"] = list(phases)

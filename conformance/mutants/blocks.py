@@ -19,19 +19,19 @@ def allocates_tensors_before_checks(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["manifest-blocks-flipped", "integrity-*"])
+@mutant("read", hints=["integrity-flipped-first-byte-sha256"])
 def skips_block_digests(oracle: Patches) -> None:
     """Does not check the digests of blocks."""
     oracle.edit(reading.fetch_block, "if verify and DIGESTS", "if False and DIGESTS")
 
 
-@mutant("read", hints=["integrity-blocks*", "integrity-*"])
+@mutant("read", hints=["integrity-flipped-last-block-sha256"])
 def checks_first_block_alone(oracle: Patches) -> None:
     """Checks the digest of the first block of a shard alone."""
     oracle.edit(reading.fetch_block, "if verify and DIGESTS", "if verify and not block.number and DIGESTS")
 
 
-@mutant("read", hints=["integrity-*"])
+@mutant("read", hints=["integrity-digest-last-byte"])
 def compares_half_of_digests(oracle: Patches) -> None:
     """Compares the first 16 bytes of digests."""
     oracle.edit(
@@ -58,9 +58,9 @@ def reads_without_unknown_digest(oracle: Patches) -> None:
     oracle.edit(reading.fetch_block, "if verify and DIGESTS", "if verify and row.digest in DIGESTS and DIGESTS")
 
 
-@mutant("read", hints=["manifest-blocks-flipped", "integrity-*"])
-def never_verifies_by_default(oracle: Patches) -> None:
-    """Checks the digests of blocks only on demand, and not of tensors of several shards."""
+@mutant("read", hints=["references-damaged", "integrity-block-*", "tiling-*"])
+def checks_whole_tensors_alone(oracle: Patches) -> None:
+    """Checks the digests of tensors of one shard alone."""
     oracle.edit(
         reading._copy,
         "name, verify=verify)",
@@ -68,13 +68,13 @@ def never_verifies_by_default(oracle: Patches) -> None:
     )
 
 
-@mutant("read", hints=["integrity-object*", "stores-*", "integrity-*"])
+@mutant("read", hints=["integrity-object-longer"])
 def skips_object_size(oracle: Patches) -> None:
     """Does not compare the size of a data object with the manifest."""
     oracle.edit(reading.check_object, "if size != row.size:", "if False:")
 
 
-@mutant("read", hints=["carry-*", "integrity-*external*", "root-carried-*"])
+@mutant("read", hints=["references-object-gone"])
 def calls_all_missing_objects_own(oracle: Patches) -> None:
     """Reports a missing object of another checkpoint as one of its own."""
     oracle.edit(reading.missing_object, '"object.missing" if row.own else "external.missing"', '"object.missing"')

@@ -179,7 +179,7 @@ def collects_old_checkpoints(oracle: Patches) -> None:
     )
 
 
-@mutant("lifecycle", hints=["gc-dry-run"])
+@mutant("lifecycle", hints=["gc-dry-run"], level="SHOULD")
 def removes_in_dry_runs(oracle: Patches) -> None:
     """Removes in a dry run."""
     oracle.edit(collect._Collection.take, "if not self.dry_run:", "if True:")
@@ -244,3 +244,9 @@ def lists_tombstones_before_roots(oracle: Patches) -> None:
         '    tombs = [one for one in self.store.list(f"{names.TOMBSTONES}/") if tombstone_of(one.key)]',
         "reached(self.store, root)}",
     )
+
+
+@mutant("lifecycle", hints=["gc-default-grace"], level="SHOULD")
+def has_short_default_grace(oracle: Patches) -> None:
+    """Has a grace period of an hour by default."""
+    oracle.name(collect, "DEFAULT_GRACE", 3600)

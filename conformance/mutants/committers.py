@@ -169,16 +169,6 @@ def does_not_compare_replicas(oracle: Patches) -> None:
     oracle.edit(manifest_write.assign, "if original.decoded_digests != shard.decoded_digests:", "if False:")
 
 
-@mutant("sharded-write", hints=["sharded-diverged-replica*"])
-def compares_first_blocks_of_replicas(oracle: Patches) -> None:
-    """Compares only the first block of replicas."""
-    oracle.edit(
-        manifest_write.assign,
-        "original.decoded_digests != shard.decoded_digests",
-        "original.decoded_digests[:1] != shard.decoded_digests[:1]",
-    )
-
-
 @mutant("sharded-write", hints=["sharded-replicas"])
 def keeps_all_replicas(oracle: Patches) -> None:
     """Assigns a region to every writer that has stored it."""
@@ -290,3 +280,21 @@ def _rewritten(root: bytes) -> bytes:
     members = json.loads(root)
     kept = {name: members[name] for name in _MEMBERS}
     return seal(json.dumps(kept, ensure_ascii=False, separators=(",", ":"))[1:].encode())
+
+
+@mutant("write", hints=["write-marker-removed"], level="SHOULD")
+def leaves_attempt_marker(oracle: Patches) -> None:
+    """Leaves the attempt marker after the commit."""
+    oracle.edit(commit.commit, "    discard(store, attempt.marker_key)  # step 14", "    pass")
+
+
+@mutant("write", hints=["write-unchanged"], level="SHOULD")
+def does_not_warn_of_unchanged_state(oracle: Patches) -> None:
+    """Saves the same bytes again without a warning."""
+    oracle.edit(commit.commit, "attempt.id, weak, same)", "attempt.id, weak, False)")
+
+
+@mutant("write", hints=["write-changed"], level="SHOULD")
+def warns_of_changed_state(oracle: Patches) -> None:
+    """Warns of unchanged state when part of it has changed."""
+    oracle.edit(commit.commit, "attempt.id, weak, same)", "attempt.id, weak, True)")

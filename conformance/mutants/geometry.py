@@ -33,12 +33,8 @@ def forgets_runs_of_shards(oracle: Patches) -> None:
 
 @mutant("region-read", hints=["geometry-regions-of-rows", "geometry-regions-of-*"])
 def ends_boxes_too_early(oracle: Patches) -> None:
-    """Forgets the last row where a wanted region ends within a shard."""
-    oracle.edit(
-        regions._common,
-        "min(a + m, b + n) - begin",
-        "min(a + m, b + n - 1 if a + m < b + n and n > 2 else b + n) - begin",
-    )
+    """Forgets the last row or column where a wanted region ends within a shard."""
+    oracle.edit(regions._common, "min(a + m, b + n) - begin", "min(a + m - (a + m < b + n and m > 1), b + n) - begin")
 
 
 @mutant("region-read", hints=["geometry-columns"])

@@ -7,7 +7,7 @@ from .mutant import mutant
 from .patching import Patches
 
 
-@mutant("integrity", hints=["integrity-*header*"])
+@mutant("integrity", hints=["integrity-verify-header", "integrity-byte-of-padding"])
 def skips_header_digest(oracle: Patches) -> None:
     """Does not check the digest of a data object's header."""
     oracle.edit(verify._header, "if DIGESTS[row.digest](data) != row.header_digest:", "if False:")
@@ -66,7 +66,7 @@ def takes_unassigned_shards_for_holes(oracle: Patches) -> None:
     oracle.edit(verify._coverage, "+= shard.stored_size", "+= 0 if shard.tensor is None else shard.stored_size")
 
 
-@mutant("integrity", hints=["integrity-*unassigned*"])
+@mutant("integrity", hints=["integrity-unassigned"])
 def skips_unassigned_shards(oracle: Patches) -> None:
     """Does not verify the blocks of unassigned shards."""
     oracle.edit(
@@ -74,19 +74,19 @@ def skips_unassigned_shards(oracle: Patches) -> None:
     )
 
 
-@mutant("integrity", hints=["root-counts-tensors"])
+@mutant("integrity", hints=["integrity-verify-count-of-tensors-more"])
 def ignores_counts(oracle: Patches) -> None:
     """Does not compare the counts of the root with the manifest."""
     oracle.edit(verify._counts, "if said != held:", "if False:")
 
 
-@mutant("integrity", hints=["integrity-*"])
+@mutant("integrity", hints=["integrity-verify-all"])
 def stops_at_first_finding(oracle: Patches) -> None:
     """Ends a verification at the first finding."""
     oracle.edit(verify.verify, "return list(found)", "return list(found)[:1]")
 
 
-@mutant("integrity", hints=["integrity-*"])
+@mutant("integrity", hints=["integrity-verify-items"])
 def stops_at_first_damaged_item(oracle: Patches) -> None:
     """Ends a verification after the first item with a finding."""
     oracle.edit(
@@ -96,13 +96,13 @@ def stops_at_first_damaged_item(oracle: Patches) -> None:
     )
 
 
-@mutant("integrity", hints=["integrity-*"])
+@mutant("integrity", hints=["integrity-verify-all", "integrity-*"])
 def skips_assets_of_damaged_items(oracle: Patches) -> None:
     """Does not verify the assets of an item whose manifest is damaged."""
     oracle.edit(verify._item, "        yield refusal\n    else:", "        yield refusal\n        return\n    else:")
 
 
-@mutant("integrity", hints=["integrity-*digest*", "integrity-*"])
+@mutant("integrity", hints=["integrity-digest-unknown-verified"])
 def takes_unknown_digests_for_sound(oracle: Patches) -> None:
     """Reports what it can't check, for want of the digest algorithm, as sound."""
     oracle.edit(
@@ -124,31 +124,31 @@ def takes_unknown_dtypes_for_sound(oracle: Patches) -> None:
     oracle.edit(verify._tensors, "if row.dtype.known is None:", "if False:")
 
 
-@mutant("integrity", hints=["tiling-verified"])
+@mutant("integrity", hints=["integrity-verify-tiling"])
 def verifies_without_tiling(oracle: Patches) -> None:
     """Does not check tiling in a verification."""
     oracle.edit(verify._tensors, "if not opened.is_tiled(row.number):", "if False:")
 
 
-@mutant("integrity", hints=["integrity-*decoded*", "integrity-*"])
+@mutant("integrity", hints=["integrity-decoded-digest"])
 def ignores_decoded_digests(oracle: Patches) -> None:
     """Does not check decoded digests in depth."""
     oracle.edit(verify._check_decoded, "block.decoded_digest is not None and", "False and")
 
 
-@mutant("integrity", hints=["codecs-chain-item-3-verified", "integrity-*"])
+@mutant("integrity", hints=["integrity-decoded", "integrity-verify-codec", "codecs-chain-item-3-verified"])
 def verifies_without_decoding(oracle: Patches) -> None:
     """Checks the digests of encoded blocks without decoding them."""
     oracle.edit(verify._blocks, "if decoding is not None:", "if False:")
 
 
-@mutant("integrity", hints=["assets-flipped", "integrity-*asset*"])
+@mutant("integrity", hints=["integrity-verify-asset-digest"])
 def reads_no_assets_in_depth(oracle: Patches) -> None:
     """Checks only the sizes of assets in a deep verification."""
     oracle.edit(verify._item, "            if deep:", "            if False:")
 
 
-@mutant("integrity", hints=["integrity-*shallow*", "integrity-*"])
+@mutant("integrity", hints=["integrity-object-missing-verified-shallow"])
 def skips_objects_of_shallow_verification(oracle: Patches) -> None:
     """Does not look for data objects unless it verifies in depth."""
     oracle.edit(
@@ -158,7 +158,7 @@ def skips_objects_of_shallow_verification(oracle: Patches) -> None:
     )
 
 
-@mutant("integrity", hints=["integrity-*root*", "integrity-*"])
+@mutant("integrity", hints=["integrity-verify-root-damaged"])
 def refuses_to_verify_damaged_roots(oracle: Patches) -> None:
     """Refuses to verify a checkpoint with a damaged root instead of reporting it."""
     oracle.edit(verify.verify, "return [_finding(refusal)]", "raise")

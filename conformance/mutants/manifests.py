@@ -76,8 +76,8 @@ def allocates_what_frames_declare(oracle: Patches) -> None:
     """Allocates as many bytes as a Zstandard frame declares before it has looked at its blocks."""
     oracle.edit(
         frame.check,
-        "_check_blocks(data, header)",
-        "claimed(header.content_size)\n    _check_blocks(data, header)",
+        "header = read_header(data)",
+        "header = read_header(data)\n    claimed(header.content_size)",
         claimed=claimed,
     )
 
@@ -229,18 +229,18 @@ def accepts_any_data_start(oracle: Patches) -> None:
 
 @mutant("inspect", hints=["layout-object-store-key-parent", "layout-object-store-key-dots"])
 def accepts_dots_in_store_keys(oracle: Patches) -> None:
-    """Accepts the segment .. in a store_key, which leaves the checkpoint and the store."""
+    """Looks at the last segment of a store_key alone, whatever segments lead to it."""
+    oracle.edit(names.data_object_key, 'key.partition("/")', 'key.rpartition("/")')
     oracle.edit(names.data_object_key, "if match is None or not is_item(item):", "if match is None:")
-    oracle.edit(names.is_segment, ' and text not in {".", ".."}', "")
 
 
-@mutant("inspect", hints=["root-object-unlisted"])
+@mutant("inspect", hints=["references-unlisted"])
 def accepts_unlisted_checkpoint(oracle: Patches) -> None:
     """Accepts a store_key in a manifest whose checkpoint the root does not list in external."""
     oracle.edit(objects._key, "if split[0] not in place.external:", "if False:")
 
 
-@mutant("inspect", hints=["manifest-objects-store-key-own"])
+@mutant("inspect", hints=["references-own-base"])
 def accepts_store_key_in_base(oracle: Patches) -> None:
     """Accepts a store_key into the item's own base."""
     oracle.edit(objects._key, "if split[0] == place.base:", "if False:")
@@ -334,7 +334,7 @@ def accepts_cut_bytes(oracle: Patches) -> None:
     oracle.edit(shards._Reading.check_region, "if row.bits % 8 and not cuts_no_byte(", "if False and not (")
 
 
-@mutant("read", hints=["root-carried"])
+@mutant("read", hints=["references-item"])
 def takes_keys_from_own_checkpoint(oracle: Patches) -> None:
     """Looks for the objects of a carried item in the new checkpoint, not in the one that its manifest is in."""
     oracle.edit(root.Descriptor.base, "checkpoint if self.store_key is None else", "checkpoint if True else")

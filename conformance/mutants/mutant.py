@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from .patching import Patches
 
@@ -22,11 +23,19 @@ class Mutant:
     """In which it shows."""
     hints: tuple[str, ...]
     """Patterns of cases, as of `-k`, that are run first."""
+    level: Literal["MUST", "SHOULD"]
+    """Of the requirement that it breaks: a bug against a SHOULD is caught by a warning."""
     patch: Callable[[Patches], None]
 
     def record(self) -> dict[str, object]:
         """The mutant as `--list` shows it."""
-        return {"name": self.name, "bug": self.bug, "profiles": list(self.profiles), "hints": list(self.hints)}
+        return {
+            "name": self.name,
+            "bug": self.bug,
+            "level": self.level,
+            "profiles": list(self.profiles),
+            "hints": list(self.hints),
+        }
 
     @contextmanager
     def applied(self) -> Iterator[None]:
@@ -39,11 +48,13 @@ class Mutant:
             patches.undo()
 
 
-def mutant(*profiles: str, hints: Sequence[str] = ()) -> Callable[[Callable[[Patches], None]], Mutant]:
+def mutant(
+    *profiles: str, hints: Sequence[str], level: Literal["MUST", "SHOULD"] = "MUST"
+) -> Callable[[Callable[[Patches], None]], Mutant]:
     """Make a mutant of a function that patches the oracle: its name is that of the function, its bug the docstring."""
 
     def made(patch: Callable[[Patches], None]) -> Mutant:
         bug = " ".join((patch.__doc__ or "").split()).removesuffix(".")
-        return Mutant(patch.__name__.replace("_", "-"), bug, profiles, tuple(hints), patch)
+        return Mutant(patch.__name__.replace("_", "-"), bug, profiles, tuple(hints), level, patch)
 
     return made

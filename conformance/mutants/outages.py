@@ -21,7 +21,7 @@ def takes_missing_bucket_for_absence(oracle: Patches) -> None:
     oracle.edit(s3_store.S3Store._check, 'answer.status == 404 and code == "NoSuchKey"', "answer.status == 404")
 
 
-@mutant("transaction", hints=["stores-s3-cut-root"])
+@mutant("transaction", hints=["stores-s3-cut-object"])
 def takes_part_of_a_body(oracle: Patches) -> None:
     """Takes what has come of an answer that was cut off for the whole."""
     oracle.edit(
@@ -62,7 +62,7 @@ def creates_objects_in_place(oracle: Patches) -> None:
     )
 
 
-@mutant("transaction", hints=["write-name-taken*", "tx-write-directory-kill-after"])
+@mutant("transaction", hints=["write-asset-taken"])
 def renames_root_into_place(oracle: Patches) -> None:
     """Renames a root in a directory over whatever is there."""
     oracle.edit(dir_writer.WritableDirectory.create_if_absent, "os.link(made, path)", "os.replace(made, path)")
@@ -80,7 +80,7 @@ def repeats_without_a_look(oracle: Patches) -> None:
     oracle.edit(writable.claim, 'return "same" if there else "taken"', 'return "taken"')
 
 
-@mutant("transaction", hints=["stores-s3-root-dropped"])
+@mutant("transaction", hints=["stores-s3-marker-put-fails", "stores-s3-root-*"])
 def takes_lost_answers_for_success(oracle: Patches) -> None:
     """Takes a creation without an answer for done."""
     oracle.edit(writable.claim, "        clear = False\n", "        return 'created'\n")

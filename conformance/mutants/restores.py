@@ -115,17 +115,6 @@ def fills_refused_targets(oracle: Patches) -> None:
     )
 
 
-@mutant("state", hints=["state-model-*"])
-def fills_tensor_by_tensor(oracle: Patches) -> None:
-    """Fills a target tensor by tensor, and leaves it half filled when a later one is damaged."""
-    oracle.edit(
-        restore._Model.load,
-        "    self.data = [read_region(opened, opened.number(path), whole(shape)) for path, _, shape in self.rows]",
-        "    for place, (path, _, shape) in enumerate(self.rows):\n"
-        "        self.data[place] = read_region(opened, opened.number(path), whole(shape))",
-    )
-
-
 @mutant("state", hints=["state-model-refused-several"])
 def reports_first_mismatch_alone(oracle: Patches) -> None:
     """Reports one of several mismatches."""

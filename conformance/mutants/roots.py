@@ -232,7 +232,7 @@ def loses_minus_zero_of_metadata(oracle: Patches) -> None:
     oracle.edit(metadata._value, "    return value", "    return value + 0.0 if isinstance(value, float) else value")
 
 
-@mutant("inspect", hints=["root-metadata-integers"])
+@mutant("inspect", hints=["root-metadata-escaped-dollar", "root-metadata-integers"])
 def rounds_large_integers_of_metadata(oracle: Patches) -> None:
     """Reads large integers of metadata as doubles."""
     oracle.edit(metadata._tag, "number = int(value)", "number = int(float(value))")

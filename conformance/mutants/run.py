@@ -30,7 +30,7 @@ class MutantResult:
 
     mutant: Mutant
     caught: Result | None
-    """The first case that failed; None if the mutant survived all."""
+    """The first case that failed, or warned of a bug against a SHOULD; None if the mutant survived all."""
     hinted: bool
     """Whether a hint of the mutant led to that case."""
     cases: int
@@ -86,7 +86,7 @@ def _run(
         for case in (*hinted, *others):
             count += 1
             result = execute(case, session, plan)
-            if result.failed:
+            if result.failed or (result.outcome == "warn" and mutant.level == "SHOULD"):
                 caught = result
                 break
     except (Broken, CannotStart) as error:

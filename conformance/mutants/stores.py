@@ -65,7 +65,7 @@ def lists_directories_without_root(oracle: Patches) -> None:
     oracle.edit(listing.list_checkpoints, 'if refusal.code != "checkpoint.missing":', "if True:")
 
 
-@mutant("inspect", hints=["root-carried-origin-deleted"])
+@mutant("inspect", hints=["references-root-gone"])
 def requires_external_roots(oracle: Patches) -> None:
     """Demands that the checkpoints of external are there."""
     oracle.edit(
@@ -73,7 +73,7 @@ def requires_external_roots(oracle: Patches) -> None:
         "    return read_root(data, checkpoint, expect=expect, writing=writing)",
         "    root = read_root(data, checkpoint, expect=expect, writing=writing)\n"
         "    for name in root.external:\n"
-        "        if name not in store.names(''):\n"
+        "        if names.ROOT not in store.names(f'{name}/'):\n"
         "            raise Rejected('external.missing', name, subject=name, phase='manifest')\n"
         "    return root",
     )
@@ -91,7 +91,7 @@ def opens_all_items(oracle: Patches) -> None:
     )
 
 
-@mutant("inspect", hints=["integrity-*", "manifest-*", "carry-*"])
+@mutant("inspect", hints=["references-item-manifest-gone"])
 def calls_all_missing_manifests_own(oracle: Patches) -> None:
     """Reports a missing manifest of another checkpoint as one of its own."""
     oracle.edit(

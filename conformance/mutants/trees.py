@@ -157,7 +157,7 @@ def gives_tuples_as_lists(oracle: Patches) -> None:
     oracle.edit(tree._extension, "return TupleNode(", "return ListNode(")
 
 
-@mutant("inspect", hints=["tree-order"])
+@mutant("inspect", hints=["tree-order"], level="SHOULD")
 def sorts_maps(oracle: Patches) -> None:
     """Gives the members of a map sorted by key."""
     oracle.edit(tree._map, "packed.items())", "sorted(packed.items(), key=lambda member: str(member[0])))")

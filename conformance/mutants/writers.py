@@ -80,7 +80,7 @@ def pads_header_to_eight_bytes(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-one-tensor"])
+@mutant("write", hints=["write-header-metadata"], level="SHOULD")
 def leaves_attempt_out_of_header(oracle: Patches) -> None:
     """Does not put the attempt into __metadata__ of a data object."""
     oracle.edit(writer._object, '"scf.attempt": attempt', '"attempt": attempt')
@@ -152,7 +152,7 @@ def _wide(chain: tuple[dict[str, str | int], ...], tensor: given_tree.GivenTenso
     return chain
 
 
-@mutant("write", hints=["write-key-slash"])
+@mutant("write", hints=["write-keys-apart"])
 def writes_names_unescaped(oracle: Patches) -> None:
     """Derives tensor names without escaping the characters that have a meaning in them."""
     oracle.edit(encode_names._escaped, 'c in "%/@" or', "")
@@ -239,7 +239,7 @@ def sorts_written_maps(oracle: Patches) -> None:
     )
 
 
-@mutant("write", hints=["write-key-integer"])
+@mutant("write", hints=["write-key-order"])
 def writes_integer_keys_as_text(oracle: Patches) -> None:
     """Stores integer keys of maps as text."""
     oracle.edit(

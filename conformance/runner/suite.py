@@ -9,12 +9,24 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Final, Literal
 
-__all__ = ["CASES", "PROFILES", "CaseFile", "Index", "Level", "Requirement", "SuiteError", "chosen", "load_cases"]
+__all__ = [
+    "CASES",
+    "GOLDEN",
+    "PROFILES",
+    "CaseFile",
+    "Index",
+    "Level",
+    "Requirement",
+    "SuiteError",
+    "chosen",
+    "load_cases",
+]
 
 Json = dict[str, Any]
 Level = Literal["MUST", "SHOULD", "MAY"]
 
 CASES: Final = Path(__file__).resolve().parent.parent / "cases" / "v1"
+GOLDEN: Final = Path(__file__).resolve().parent.parent / "golden"
 PROFILES: Final = (
     "inspect", "read", "region-read", "integrity", "write", "sharded-write", "transaction", "lifecycle", "state",
 )  # fmt: skip
@@ -134,9 +146,10 @@ class Index:
 
 
 def load_cases(cases: Path = CASES) -> dict[str, CaseFile]:
-    """All cases by id, in order of area and id. SuiteError."""
+    """All cases by id, in order of area and id, and the golden files after the suite's own. SuiteError."""
     found: dict[str, CaseFile] = {}
-    for path in sorted(cases.glob("*/*/case.json")):
+    folders = (cases, GOLDEN) if cases == CASES else (cases,)
+    for path in (path for folder in folders for path in sorted(folder.glob("*/*/case.json"))):
         case = CaseFile(path.parent.parent.name, path.parent, _read(path))
         try:
             known = found.setdefault(case.id, case)

@@ -21,7 +21,9 @@ from .s3_service import Answer, Incoming, Service, error_answer, operation_of
 
 __all__ = ["S3Server"]
 
-_CODES: Final = {403: "AccessDenied", 404: "NoSuchKey", 409: "ConditionalRequestConflict", 500: "InternalError", 503: "SlowDown"}
+_CODES: Final = {
+    403: "AccessDenied", 404: "NoSuchKey", 409: "ConditionalRequestConflict", 500: "InternalError", 503: "SlowDown",
+}  # fmt: skip
 _NOT_DONE: Final = ("drop_before", "kill_before")
 _UNANSWERED: Final = ("drop_before", "drop_after", "kill_before", "kill_after")
 
