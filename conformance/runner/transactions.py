@@ -23,7 +23,7 @@ __all__ = ["MOST", "QUICK", "run_transaction", "spread"]
 Json = dict[str, Any]
 
 MOST: Final = 60
-QUICK: Final = 12
+QUICK: Final = 6
 """At most this many places per fault in a quick run."""
 _STALL: Final = 0.3
 _ENOUGH: Final = 3
@@ -91,10 +91,12 @@ def run_transaction(trial: Trial, *, quick: bool) -> Verdict:
 
 
 def spread(count: int, most: int) -> list[int]:
-    """Numbers from 1 to ``count``: all, or ``most`` of them from the first to the last."""
+    """Numbers from 1 to ``count``: all, or ``most`` of them: five near the end, where a commit is, and some before."""
     if count <= most:
         return list(range(1, count + 1))
-    return sorted({1 + round(step * (count - 1) / (most - 1)) for step in range(most)})
+    last = [count - 2 * step for step in range(min(5, most - 1)) if count - 2 * step > 0]
+    left = most - len(last)
+    return sorted({1 + step * (last[-1] - 1) // left for step in range(left)} | set(last))
 
 
 @contextmanager

@@ -62,14 +62,16 @@ test('a directory that is not there cannot be listed', async () => {
 test('HTTP', async (context) => {
   const { objects } = build().store;
   objects.set('c/odd', utf8('x'));
+  objects.set('c/empty', utf8(''));
   let ranges = true;
   const server = createServer((request, response) => {
     const key = decodeURIComponent(request.url.slice('/base/'.length));
     const bytes = objects.get(key);
     if (key === 'c/odd') return response.writeHead(503).end();
     if (!bytes) return response.writeHead(404).end();
-    const range = ranges && /^bytes=([0-9]+)-([0-9]+)$/.exec(request.headers.range ?? '');
-    const [start, end] = range ? [Number(range[1]), Math.min(Number(range[2]) + 1, bytes.length)] : [0, bytes.length];
+    const range = ranges && /^bytes=([0-9]+)-([0-9]*)$/.exec(request.headers.range ?? '');
+    const [start, end] = range ? [Number(range[1]), Math.min(Number(range[2] || Infinity) + 1, bytes.length)] : [0, bytes.length];
+    if (range && start >= bytes.length) return response.writeHead(416, { 'Content-Range': `bytes */${bytes.length}` }).end();
     const headers = { 'Content-Length': end - start };
     if (range) headers['Content-Range'] = `bytes ${start}-${end - 1}/${bytes.length}`;
     response.writeHead(range ? 206 : 200, headers);
@@ -82,8 +84,26 @@ test('HTTP', async (context) => {
   await refused(assert, Checkpoint.open(store, 'nothing'), 'checkpoint.missing');
   await refused(assert, store.get('c/checkpoint.json', 100), 'limit.exceeded');
   await refused(assert, store.get('c/odd', 100), 'store.io');
+  await refused(assert, store.stat('c/odd'), 'store.io');
+  await refused(assert, store.getRange('c/empty', 0, 1), 'store.io');
+  assert.deepEqual(await store.stat('c/empty'), { size: 0 });
   await refused(assert, list(store), 'usage.invalid');
   ranges = false;
+  assert.deepEqual(await store.stat('c/empty'), { size: 0 });
   assert.equal((await store.getRange(`c/${OBJECT_KEY}`, 0, 5)).length, 5);
   await refused(assert, store.getRange(`c/${OBJECT_KEY}`, 5, 9), 'store.io');
+});
+
+test('HTTP from a browser, which sets the accepted encodings itself', async () => {
+  const { objects } = build().store;
+  const fetched = async (address, { method, headers }) => {
+    const bytes = objects.get(decodeURIComponent(new URL(address).pathname.slice(1)));
+    const encoding = headers.Range ? 'identity' : 'gzip';
+    const size = encoding === 'gzip' ? Math.ceil(bytes.length / 2) : bytes.length;
+    const [, start, end] = /^bytes=([0-9]+)-([0-9]*)$/.exec(headers.Range ?? 'bytes=0-');
+    const body = method === 'HEAD' ? null : bytes.subarray(Number(start), end === '' ? bytes.length : Number(end) + 1);
+    return new Response(body, { status: headers.Range ? 206 : 200, headers: { 'Content-Encoding': encoding, 'Content-Length': size } });
+  };
+  const store = new HttpStore('http://store.test', { fetch: fetched });
+  assert.deepEqual(await verify(store, 'c', { deep: true }), { sound: true, findings: [] });
 });

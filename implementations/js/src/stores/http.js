@@ -4,6 +4,8 @@ import { ScfError } from '../errors.js';
 import { tooLarge } from '../store.js';
 
 const ABSENT = new Set([404, 410]);
+/** Status of a range that begins at or after the end: from 0 on, the object is empty. */
+const EMPTY = 416;
 
 /** @implements {import('../store.js').Store} */
 export class HttpStore {
@@ -18,16 +20,18 @@ export class HttpStore {
     this.headers = headers;
   }
 
-  async #request(key, method, headers = {}) {
+  async #request(key, method, headers = {}, accepted = []) {
     const address = this.base + key.split('/').map(encodeURIComponent).join('/');
-    // a compressing server would give other bytes than it stores
-    const request = { method, headers: { ...this.headers, 'Accept-Encoding': 'identity', ...headers } };
+    // a compressing server would give other bytes than it stores; browsers do not let this header be set
+    // a browser's cache lets only one request for an address through at a time, and may give a root that has been replaced
+    const cache = headers.Range ? 'no-store' : 'no-cache';
+    const request = { method, cache, headers: { ...this.headers, 'Accept-Encoding': 'identity', ...headers } };
     const response = await this.fetch(address, request);
     if (ABSENT.has(response.status)) {
       await response.body?.cancel();
       return null;
     }
-    if (!response.ok) {
+    if (!response.ok && !accepted.includes(response.status)) {
       await response.body?.cancel();
       throw new ScfError('store.io', `the server answers ${response.status} for ${key}`, { subject: key });
     }
@@ -83,9 +87,10 @@ export class HttpStore {
   }
 
   async stat(key) {
-    const response = await this.#request(key, 'HEAD');
+    // with a range, which here is all, a browser asks for what is stored; without, it may be told the size of a compressed body
+    const response = await this.#request(key, 'HEAD', { Range: 'bytes=0-' }, [EMPTY]);
     if (response === null) return null;
-    const size = Number(response.headers.get('content-length') ?? NaN);
+    const size = response.status === EMPTY ? 0 : Number(response.headers.get('content-length') ?? NaN);
     if (!Number.isSafeInteger(size)) throw new ScfError('store.io', `the server does not state the size of ${key}`, { subject: key });
     return { size };
   }
