@@ -64,13 +64,18 @@ def run_all(
 
 
 def in_order(mutant: Mutant, cases: Iterable[CaseFile]) -> tuple[Sequence[CaseFile], Sequence[CaseFile]]:
-    """The cases that a mutant's hints fit, in the order of the hints; and the others, those of its profiles first."""
+    """The cases that a mutant's hints fit, in the order of the hints; and the others, those of its profiles first.
+
+    Transactions take long; they are among the others only where the mutant says that it shows there.
+    """
     every = list(cases)
     hinted = {case.id: case for hint in mutant.hints for case in chosen(every, [hint])}
-    others = [case for case in every if case.id not in hinted]
-    return list(hinted.values()), sorted(
-        others, key=lambda case: (case.profile not in mutant.profiles, case.transaction is not None)
-    )
+    others = [
+        case
+        for case in every
+        if case.id not in hinted and (case.transaction is None or case.profile in mutant.profiles)
+    ]
+    return list(hinted.values()), sorted(others, key=lambda case: case.profile not in mutant.profiles)
 
 
 def _run(

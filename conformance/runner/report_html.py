@@ -6,7 +6,7 @@ from collections import Counter
 from html import escape
 from itertools import groupby
 
-from .outcome import OUTCOMES, Outcome, Result
+from .outcome import FAILURES, OUTCOMES, Outcome, Result
 from .page import page, requirement_button, requirement_texts
 from .report_badge import badge_text
 from .run import Run
@@ -56,11 +56,14 @@ def _row(name: str, counts: Counter[Outcome], shown: list[Outcome]) -> str:
 def _form(run: Run) -> str:
     counts = run.counts()
     outcomes = "".join(f'<option value="{each}">{each} {counts[each]}</option>' for each in OUTCOMES if counts[each])
+    failed = sum(counts[each] for each in FAILURES)
+    failures = [each for each in OUTCOMES if each in FAILURES]
+    chosen = f'<option value="{" ".join(failures)}" selected>all failures {failed}</option>' if failed else ""
     profiles = "".join(f"<option>{each}</option>" for each in PROFILES if run.counts(each))
     return (
         '<form hidden role="search" aria-label="Filter cases">'
         '<input name="text" type="search" placeholder="id, title, requirement" aria-label="Text of the case">'
-        f'<select name="outcome" aria-label="Outcome"><option value="">all outcomes</option>{outcomes}</select>'
+        f'<select name="outcome" aria-label="Outcome"><option value="">all outcomes</option>{chosen}{outcomes}</select>'
         f'<select name="profile" aria-label="Profile"><option value="">all profiles</option>{profiles}</select>'
         '<output class="dim" aria-live="polite"></output></form>'
     )
