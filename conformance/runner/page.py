@@ -23,7 +23,8 @@ h1 { font-size: 1.4rem; margin: 0 0 .25rem; } h2 { font-size: 1.1rem; margin: 1.
 p { margin: .25rem 0; } a { color: var(--link); } .dim { color: var(--dim); }
 :focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 summary:focus-visible { outline-offset: -3px; }
-.wide { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; overflow-wrap: normal; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: right; }
 th:first-child, td:first-child { text-align: left; }
 .pass { color: var(--pass); } .fail, .crash, .timeout, .xpass { color: var(--fail); font-weight: 600; }
@@ -45,8 +46,9 @@ summary .title { display: block; color: var(--dim); font-size: .9rem; }
 .ids { display: flex; flex-wrap: wrap; gap: .4rem; margin: .5rem 0; }
 .ids button { font-size: .85rem; cursor: pointer; }
 [popover] { background: var(--paper); color: var(--ink); border: 1px solid var(--line); border-radius: .75rem;
-  padding: 1rem; max-width: min(40rem, 92vw); margin: .75rem 0; } [popover]:popover-open { margin: auto; max-height: 90vh; }
-::backdrop { background: #0007; }
+  padding: 1rem; max-width: min(40rem, 92vw); margin: .75rem 0; }
+[popover]:popover-open { margin: auto; max-height: 90vh; }
+::backdrop { background: #0005; }
 code { font-family: ui-monospace, monospace; font-size: .9em; }
 [hidden] { display: none !important; }
 """

@@ -63,9 +63,9 @@ def _form(run: Run) -> str:
     return (
         '<form hidden role="search" aria-label="Filter cases">'
         '<input name="text" type="search" placeholder="id, title, requirement" aria-label="Text of the case">'
+        '<output class="dim" aria-live="polite"></output>'
         f'<select name="outcome" aria-label="Outcome"><option value="">all outcomes</option>{chosen}{outcomes}</select>'
-        f'<select name="profile" aria-label="Profile"><option value="">all profiles</option>{profiles}</select>'
-        '<output class="dim" aria-live="polite"></output></form>'
+        f'<select name="profile" aria-label="Profile"><option value="">all profiles</option>{profiles}</select></form>'
     )
 
 

@@ -53,3 +53,22 @@ def test_library_without_torch(environment, tmp_path):
     assert shown.returncode == 0, shown.stderr
     assert "step_1" in shown.stdout
     assert run(environment, "pyckpt", "verify", str(tmp_path / "run" / "step_1")).returncode == 0
+
+
+def test_conformance_suite_from_its_own_distribution(environment, tmp_path):
+    """All its files arrive, those whose names begin with a dot too, and it runs without a checkout."""
+    source = tmp_path / "source"
+    subprocess.run(["git", "clone", "--quiet", str(ROOT), str(source)], check=True)
+    pip = [str(environment / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = subprocess.run(
+        [*pip, "-c", str(ROOT / "constraints.txt"), str(source / "conformance")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    where = run(environment, "python", "-c", "import pyckpt_conformance as p; print(p.__path__[0])").stdout.strip()
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=source / "conformance", capture_output=True).stdout
+    missing = [name for name in listed.decode().split("\0") if name and not (Path(where) / name).exists()]
+    assert missing == []
+    oracle = f"{environment / 'python'} -m pyckpt_conformance.oracle"
+    ran = run(environment, "scf-conformance", "run", "--impl", oracle, "-k", "root-*", "-k", "list-*", "--jobs", "1")
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert " conforms in what it claims" in ran.stdout
