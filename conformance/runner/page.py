@@ -41,7 +41,7 @@ summary .title { display: block; color: var(--dim); font-size: .9rem; }
 .case { content-visibility: auto; contain-intrinsic-size: auto 5.5rem; }
 .area > summary { font-weight: 600; }
 .body { padding: 0 0 .75rem; }
-.body pre { background: var(--field); padding: .5rem; border-radius: .5rem; margin: .5rem 0; white-space: pre-wrap;
+pre { background: var(--field); padding: .5rem; border-radius: .5rem; margin: .5rem 0; white-space: pre-wrap;
   font-size: .85rem; }
 .ids { display: flex; flex-wrap: wrap; gap: .4rem; margin: .5rem 0; }
 .ids button { font-size: .85rem; cursor: pointer; }
