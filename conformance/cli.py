@@ -108,6 +108,8 @@ def run_command(
     print_run(console, done)
     if out is not None:
         write_reports(done, out)
+    if all(result.outcome == "skip" for result in done.results):
+        raise SuiteError(f"nothing was tested: {done.results[0].reason}")
     ctx.exit(0 if done.ok else 1)
 
 

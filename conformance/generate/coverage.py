@@ -24,7 +24,7 @@ def gaps(cases: Iterable[Case], requirements: Sequence[Mapping[str, Any]]) -> li
     known = {each["id"]: each for each in requirements}
     tested = {name for case in cases for name in case.requirements}
     refused = {
-        (name, code) for case in cases if case.kind != "valid" for name in case.requirements for code in codes(case)
+        (name, code) for case in cases if case.kind == "invalid" for name in case.requirements for code in codes(case)
     }
     found = []
     for name, each in known.items():
@@ -33,7 +33,7 @@ def gaps(cases: Iterable[Case], requirements: Sequence[Mapping[str, Any]]) -> li
         if name not in tested:
             found.append(f"{name}: no case")
         elif each["error"] and (name, each["error"]) not in refused:
-            found.append(f"{name}: no case that expects {each['error']}")
+            found.append(f"{name}: no invalid case that expects {each['error']}")
     for case in cases:
         for name in case.requirements:
             if name not in known:

@@ -206,7 +206,7 @@ def accepts_states_of_any_length(oracle: Patches) -> None:
     oracle.edit(restore_rng._Generators.tensor, "row.shape == shape)", "len(row.shape) == 1)")
 
 
-@mutant("state", hints=["state-*dataloader*", "state-*"])
+@mutant("state", hints=["state-value-plain", "state-indexed-*"])
 def accepts_any_dataloader(oracle: Patches) -> None:
     """Takes a plain value of a data loader for the value of every process."""
     oracle.edit(restore._value, 'if opened.item.kind == "dataloader":', "if False:")

@@ -20,6 +20,7 @@ __all__ = ["Broken", "CannotStart", "Client", "Json"]
 Json = dict[str, Any]
 
 _LONGEST_LINE: Final = 256 << 20
+_SILENT: Final = "no response within the time limit; is standard output flushed after each line?"
 _KEPT: Final = 4096
 _PIECE: Final = 1 << 16
 _FAREWELL: Final = 10.0
@@ -190,7 +191,7 @@ class Client:
             while to_send or (wait_for_line and b"\n" not in self._received[-_PIECE:]):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise self._broken("timeout", "no response within the time limit")
+                    raise self._broken("timeout", _SILENT)
                 for key, _ in selector.select(left):
                     if key.fd == self._streams["in"]:
                         to_send = self._write(to_send)

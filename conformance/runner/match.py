@@ -41,7 +41,8 @@ def _against(expect: Json, response: Json, index: Index, out: Path | None) -> li
     if response["result"] == "rejected":
         code, phase = response["code"], response["phase"]
         if code not in expect["codes"]:
-            texts.append(f"code: expected {' or '.join(expect['codes'])}, found {_found(response)}")
+            unknown = "" if code in index.phases else ", which is no code of the registry"
+            texts.append(f"code: expected {' or '.join(expect['codes'])}, found {_found(response)}{unknown}")
         elif phase not in expect.get("phases", [phase]):
             texts.append(f"phase of {code}: expected {' or '.join(expect['phases'])}, found {phase}")
         elif not index.allows(code, phase):

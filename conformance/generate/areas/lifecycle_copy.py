@@ -98,3 +98,14 @@ def _external() -> Iterator[Case]:
         "acceptable", files={**checkpoint(_PLAIN, "a"), **checkpoint(draft)}, stores={"main": {}, "other": {}},
         options=["copy"], after={"main": {"unchanged": True, "content": whole}},
     )  # fmt: skip
+    yield Case(
+        "copy-carrier-of-nothing", "An object of another checkpoint that is gone: no root at the target",
+        ["SCF-REF-006"], "lifecycle", [_request("c", rejected("external.missing"))], "invalid",
+        "The origin's manifest is not in the store.", "copy-carrier",
+        files={
+            **{key: data for key, data in checkpoint(_PLAIN, "a").items() if not key.endswith(".zst")},
+            **checkpoint(draft),
+        },
+        stores={"main": {}, "other": {}}, options=["copy"],
+        after={"main": {"unchanged": True}, "other": {"absent": ["c/checkpoint.json"]}},
+    )  # fmt: skip
