@@ -191,7 +191,6 @@ class Corrupt(PyckptError, ValueError):
         "block.digest",
         "block.codec",
         "digest.missing",
-        "asset.missing",
         "asset.size",
         "asset.digest",
         "external.missing",

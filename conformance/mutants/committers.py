@@ -86,7 +86,7 @@ def takes_own_root_for_anothers(oracle: Patches) -> None:
     oracle.edit(commit.commit, '    if outcome == "taken":\n', '    if outcome != "created":\n')
 
 
-@mutant("transaction", hints=["tx-write-s3-kill-after", "write-one-tensor"])
+@mutant("transaction", hints=["sharded-after-failure", "write-after-refusal", "tx-write-s3-kill-after"])
 def draws_attempt_from_name(oracle: Patches) -> None:
     """Derives the attempt from the name of the checkpoint, and meets its own garbage in the next try."""
     oracle.edit(commit._begin, "drawn = secrets.token_hex(8)", 'drawn = f"{given.checkpoint.encode().hex():0<16.16}"')

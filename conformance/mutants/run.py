@@ -52,10 +52,13 @@ def run_all(
     mutants: Iterable[Mutant] = MUTANTS.values(),
     suite: Path = CASES,
 ) -> list[MutantResult]:
-    """What became of each mutant, in order; `show` is called with each when it is known. SuiteError."""
+    """What became of each mutant, in order; `show` is called with each when it is known. SuiteError.
+
+    One more than `jobs` run at a time, as there is always one that only waits for a time limit.
+    """
     cases = load_cases(suite)
     index = Index.load(suite)
-    with ThreadPoolExecutor(max(1, jobs)) as pool:
+    with ThreadPoolExecutor(max(1, jobs) + 1) as pool:
         running = [pool.submit(_run, each, cases, index, show) for each in mutants]
         try:
             return [each.result() for each in running]

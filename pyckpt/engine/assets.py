@@ -14,7 +14,7 @@ __all__ = ["read_asset"]
 def read_asset(opened: OpenCheckpoint, item: str, name: str) -> bytes:
     """An asset's bytes, checked against size and SHA-256 of the root.
 
-    Raises NotFound ``item.missing`` or ``asset.missing``, Corrupt ``asset.*``.
+    Raises NotFound ``item.missing`` or ``asset.missing``, Corrupt ``asset.size`` or ``asset.digest``.
     """
     assets = opened.entry(item).assets
     if name not in assets:

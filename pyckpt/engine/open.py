@@ -117,7 +117,7 @@ def descriptor_key(checkpoint: str, descriptor: Descriptor) -> str:
     return descriptor.store_key if descriptor.store_key is not None else join(checkpoint, descriptor.key or "")
 
 
-def missing(kind: str, external: bool, what: str, key: str) -> Corrupt:
+def missing(kind: str, external: bool, what: str, key: str) -> Corrupt | NotFound:
     """The error of an object that is listed and not there; ``kind`` is manifest, object or asset."""
     if external:
         return Corrupt(
@@ -126,7 +126,8 @@ def missing(kind: str, external: bool, what: str, key: str) -> Corrupt:
             key=key,
             hint=f"bring the directory {key.split('/', 1)[0]!r} back",
         )
-    return Corrupt(f"{kind}.missing", f"{what} is listed, but the store has no such object", key=key)
+    error = NotFound if kind == "asset" else Corrupt
+    return error(f"{kind}.missing", f"{what} is listed, but the store has no such object", key=key)
 
 
 def base_of(checkpoint: str, entry: ItemEntry) -> str:
