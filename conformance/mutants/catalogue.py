@@ -27,6 +27,7 @@ from .mutant import Mutant
 __all__ = ["MUTANTS"]
 
 _MODULES: Final = (
+    committers,  # the one that waits for a time limit is the first to start
     trivial,
     roots,
     json_texts,
@@ -38,7 +39,6 @@ _MODULES: Final = (
     integrity,
     stores,
     writers,
-    committers,
     collectors,
     outages,
     restores,

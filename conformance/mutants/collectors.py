@@ -216,7 +216,7 @@ def never_removes_tombstones(oracle: Patches) -> None:
     oracle.edit(collect._Collection.run, "if not left and not _stands(roots, tomb.root):", "if False:")
 
 
-@mutant("transaction", hints=["tx-gc-s3-kill-after"])
+@mutant("lifecycle", hints=["gc-old-tombstone-young-asset"])
 def removes_tombstones_first(oracle: Patches) -> None:
     """Removes a tombstone before the objects that it reaches."""
     oracle.edit(
@@ -227,23 +227,7 @@ def removes_tombstones_first(oracle: Patches) -> None:
         "            self.take(tomb.key)\n"
         "    self.remove(chosen)\n",
     )
-
-
-@mutant("lifecycle", hints=["stores-s3-gc-order"])
-def lists_tombstones_before_roots(oracle: Patches) -> None:
-    """Lists the tombstones before it has read the roots."""
-    oracle.edit(
-        collect._Collection.run,
-        "    roots = self.roots()",
-        '    tombs = [one for one in self.store.list(f"{names.TOMBSTONES}/") if tombstone_of(one.key)]\n'
-        "    roots = self.roots()",
-    )
-    oracle.edit(
-        collect._Collection.run,
-        "reached(self.store, root)}\n"
-        '    tombs = [one for one in self.store.list(f"{names.TOMBSTONES}/") if tombstone_of(one.key)]',
-        "reached(self.store, root)}",
-    )
+    oracle.edit(collect._Collection.run, "if not left and not _stands(roots, tomb.root):", "if False:")
 
 
 @mutant("lifecycle", hints=["gc-default-grace"], level="SHOULD")

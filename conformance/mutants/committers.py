@@ -11,6 +11,17 @@ from .mutant import mutant
 from .patching import Patches
 
 
+@mutant("sharded-write", hints=["sharded-writer-dies"])
+def waits_for_ever(oracle: Patches) -> None:
+    """Waits without a deadline for a writer that is dead."""
+    oracle.edit(
+        commit._collect,
+        "        elif writer.fault is None:",
+        "        elif writer.fault == 'dies':\n            for_ever()\n        elif writer.fault is None:",
+        for_ever=threading.Event().wait,
+    )
+
+
 @mutant("transaction", hints=["tx-write-s3-kill-after", "tx-write-directory-kill-after"])
 def creates_root_before_objects(oracle: Patches) -> None:
     """Creates the root before the data objects that it reaches."""
@@ -45,7 +56,7 @@ def creates_root_before_manifests(oracle: Patches) -> None:
     oracle.edit(
         commit.commit,
         "    discard(store, attempt.marker_key)  # step 14",
-        "    while True and later_manifests:\n"
+        "    while later_manifests:\n"
         "        store.create(*later_manifests.pop(0))\n"
         "    discard(store, attempt.marker_key)  # step 14",
         later_manifests=later,
@@ -111,17 +122,6 @@ def does_not_look_for_marker(oracle: Patches) -> None:
 
 
 @mutant("sharded-write", hints=["sharded-writer-dies"])
-def waits_for_ever(oracle: Patches) -> None:
-    """Waits without a deadline for a writer that is dead."""
-    oracle.edit(
-        commit._collect,
-        "        elif writer.fault is None:",
-        "        elif writer.fault == 'dies':\n            for_ever()\n        elif writer.fault is None:",
-        for_ever=threading.Event().wait,
-    )
-
-
-@mutant("sharded-write", hints=["sharded-writer-dies"])
 def commits_without_silent_writers(oracle: Patches) -> None:
     """Commits without the writers that are silent."""
     oracle.edit(commit._collect, "if silent:", "if len(silent) == len(writers):")
@@ -151,7 +151,7 @@ def commits_without_tiling(oracle: Patches) -> None:
     oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
 
 
-@mutant("sharded-write", hints=["sharded-rows"])
+@mutant("sharded-write", hints=["sharded-rows-four"])
 def drops_parts_as_replicas(oracle: Patches) -> None:
     """Takes the parts of a tensor that other writers hold for replicas of the first writer's, and drops them."""
     oracle.edit(
@@ -176,13 +176,13 @@ def keeps_all_replicas(oracle: Patches) -> None:
     oracle.edit(manifest_write.assign, "_check_tiling(tensor, [", "list([")
 
 
-@mutant("sharded-write", hints=["sharded-aliases-disagree"])
-def ties_by_id_of_one_writer(oracle: Patches) -> None:
-    """Does not see that writers tie different paths to one tensor."""
+@mutant("sharded-write", hints=["sharded-aliases-disagree-reversed"])
+def ties_as_the_first_writer_does(oracle: Patches) -> None:
+    """Takes the first writer's word for which leaves are one tensor, though another one ties others."""
     oracle.edit(
-        union._tensor,
-        "if parts.setdefault(writer, tensor).id != tensor.id:",
-        "if parts.setdefault(writer, tensor) is None:",
+        union._tensors,
+        "    for place in places:\n        for writer, tensor in place.held:\n            group",
+        "    for place in places:\n        for writer, tensor in place.held[:1]:\n            group",
     )
 
 

@@ -96,12 +96,6 @@ def stops_at_first_damaged_item(oracle: Patches) -> None:
     )
 
 
-@mutant("integrity", hints=["integrity-verify-all", "integrity-*"])
-def skips_assets_of_damaged_items(oracle: Patches) -> None:
-    """Does not verify the assets of an item whose manifest is damaged."""
-    oracle.edit(verify._item, "        yield refusal\n    else:", "        yield refusal\n        return\n    else:")
-
-
 @mutant("integrity", hints=["integrity-digest-unknown-verified"])
 def takes_unknown_digests_for_sound(oracle: Patches) -> None:
     """Reports what it can't check, for want of the digest algorithm, as sound."""

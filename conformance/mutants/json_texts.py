@@ -123,18 +123,6 @@ def accepts_unknown_members_of_entries(oracle: Patches) -> None:
     oracle.edit(header._entry, "value.keys() != _MEMBERS", "not value.keys() >= _MEMBERS")
 
 
-@mutant("integrity", hints=["objects-carried-*", "objects-header-hole"])
-def accepts_gaps_between_entries(oracle: Patches) -> None:
-    """Accepts bytes between the entries of a data object's header."""
-    oracle.edit(header._read, "if entry.begin != at:", "if entry.begin < at:")
-
-
-@mutant("integrity", hints=["objects-carried-*", "objects-header-ends-early"])
-def accepts_bytes_after_entries(oracle: Patches) -> None:
-    """Accepts bytes of a data object after its last entry."""
-    oracle.edit(header._read, "if at != size - len(data):", "if at > size - len(data):")
-
-
 @mutant("integrity", hints=["objects-header-unassigned-size"])
 def accepts_sizes_against_dtype(oracle: Patches) -> None:
     """Does not compare the bytes of an entry with its dtype and shape."""

@@ -133,7 +133,7 @@ def reads_columns_big_endian(oracle: Patches) -> None:
     oracle.edit(tables.Table.numbers, 'if sys.byteorder == "big":', "if True:")
 
 
-@mutant("inspect", hints=["manifest-shards-run-start-alone", "manifest-shards-entry-alone"])
+@mutant("inspect", hints=["manifest-shards-entry-alone"])
 def accepts_one_of_two_columns(oracle: Patches) -> None:
     """Ignores a column without the one that it comes with."""
     oracle.edit(tables.Table.has, "if any(there) and not all(there):", "if False:")
@@ -151,7 +151,7 @@ def refuses_item_for_unknown_dtype(oracle: Patches) -> None:
     )
 
 
-@mutant("inspect", hints=["manifest-dtype-bits-other"])
+@mutant("inspect", hints=["manifest-dtype-bits-of-unused"])
 def ignores_stated_bits(oracle: Patches) -> None:
     """Does not compare dtype_bits with the registry."""
     oracle.edit(tensors.read_dtypes, "dtype.known is not None and dtype.known.bits != dtype.bits", "False")
@@ -221,7 +221,7 @@ def accepts_any_block_size(oracle: Patches) -> None:
     oracle.edit(objects._read, "if block & (block - 1):", "if False:")
 
 
-@mutant("inspect", hints=["manifest-objects-start-odd"])
+@mutant("inspect", hints=["manifest-objects-start-unaligned"])
 def accepts_any_data_start(oracle: Patches) -> None:
     """Accepts a data_start that is no multiple of 4096."""
     oracle.edit(objects._read, "if data_start % DATA_ALIGNMENT:", "if False:")
@@ -238,12 +238,6 @@ def accepts_dots_in_store_keys(oracle: Patches) -> None:
 def accepts_unlisted_checkpoint(oracle: Patches) -> None:
     """Accepts a store_key in a manifest whose checkpoint the root does not list in external."""
     oracle.edit(objects._key, "if split[0] not in place.external:", "if False:")
-
-
-@mutant("inspect", hints=["references-own-base"])
-def accepts_store_key_in_base(oracle: Patches) -> None:
-    """Accepts a store_key into the item's own base."""
-    oracle.edit(objects._key, "if split[0] == place.base:", "if False:")
 
 
 @mutant("inspect", hints=["manifest-block-digests-absent"])

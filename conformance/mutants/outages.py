@@ -15,12 +15,6 @@ def takes_failures_for_absence(oracle: Patches) -> None:
     oracle.edit(s3_store.S3Store._check, 'if answer.status == 404 and code == "NoSuchKey":', "if answer.status >= 400:")
 
 
-@mutant("write", hints=["stores-s3-*"])
-def takes_missing_bucket_for_absence(oracle: Patches) -> None:
-    """Takes an absent bucket for an absent object."""
-    oracle.edit(s3_store.S3Store._check, 'answer.status == 404 and code == "NoSuchKey"', "answer.status == 404")
-
-
 @mutant("transaction", hints=["stores-s3-cut-object"])
 def takes_part_of_a_body(oracle: Patches) -> None:
     """Takes what has come of an answer that was cut off for the whole."""
@@ -80,7 +74,7 @@ def repeats_without_a_look(oracle: Patches) -> None:
     oracle.edit(writable.claim, 'return "same" if there else "taken"', 'return "taken"')
 
 
-@mutant("transaction", hints=["stores-s3-marker-put-fails", "stores-s3-root-*"])
+@mutant("transaction", hints=["stores-s3-root-request-lost", "stores-s3-root-*", "stores-s3-marker-put-fails"])
 def takes_lost_answers_for_success(oracle: Patches) -> None:
     """Takes a creation without an answer for done."""
     oracle.edit(writable.claim, "        clear = False\n", "        return 'created'\n")

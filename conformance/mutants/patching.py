@@ -7,7 +7,7 @@ import ast
 import inspect
 import sys
 import textwrap
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any, Final
 
@@ -57,14 +57,6 @@ class Patches:
             if vars(each).get(name) is old:
                 setattr(each, name, value)
                 self._undo.append(lambda each=each: setattr(each, name, old))  # type: ignore[misc]
-
-    def entry(self, table: MutableMapping[Any, Any], key: object, value: object) -> None:
-        """Give a key of a table another value."""
-        if key not in table:
-            raise BadPatchError(f"the table has no {key!r}")
-        old = table[key]
-        table[key] = value
-        self._undo.append(lambda: table.update({key: old}))
 
     def undo(self) -> None:
         """Take all changes back."""

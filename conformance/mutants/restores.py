@@ -180,7 +180,7 @@ def does_not_halve_torch_seed(oracle: Patches) -> None:
     oracle.edit(restore_rng._Generators.seeds, 'digest[12:20], "little") // 2', 'digest[12:20], "little")')
 
 
-@mutant("state", hints=["state-rng-restored"])
+@mutant("state", hints=["state-rng-restored-though-reseeding"])
 def reseeds_always(oracle: Patches) -> None:
     """Reseeds though as many processes load as have saved."""
     oracle.edit(
@@ -204,9 +204,3 @@ def accepts_any_algorithm(oracle: Patches) -> None:
 def accepts_states_of_any_length(oracle: Patches) -> None:
     """Accepts a state of a generator of another length."""
     oracle.edit(restore_rng._Generators.tensor, "row.shape == shape)", "len(row.shape) == 1)")
-
-
-@mutant("state", hints=["state-value-plain", "state-indexed-*"])
-def accepts_any_dataloader(oracle: Patches) -> None:
-    """Takes a plain value of a data loader for the value of every process."""
-    oracle.edit(restore._value, 'if opened.item.kind == "dataloader":', "if False:")

@@ -262,7 +262,7 @@ def strips_escapes_of_metadata(oracle: Patches) -> None:
     oracle.edit(metadata._members, 'name.removeprefix("$")', 'name.lstrip("$")')
 
 
-@mutant("inspect", hints=["root-metadata-*"])
+@mutant("inspect", hints=["root-metadata-names-by-case", "root-metadata-*"])
 def folds_names_of_metadata(oracle: Patches) -> None:
     """Gives one of two members of metadata whose names differ only in upper and lower case."""
     oracle.edit(messages.metadata, "value.items()", "{name.casefold(): (name, value[name]) for name in value}.values()")

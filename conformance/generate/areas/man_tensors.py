@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgpack
 
+from ...oracle.dtypes import DTYPES
 from ...oracle.encode import Draft, Item, Object, Shard, Tensor, column
 from ..case import Case
 from ..drafts import B, W, basic, content, one, scalars, single, whole
@@ -194,8 +195,21 @@ def _rows() -> Iterator[Case]:
     fault = "The data_start is 100,003,840, more than any header allows."
     draft = _other(KEY.format(0), data_start=100_003_840, size=100_003_864)
     yield bad("objects-start-more", fault, "manifest-objects-start", draft, OBJECTS)
+    fault = "The data_start of an object without shards is 4100, no multiple of 4096."
+    yield bad(
+        "objects-start-unaligned", fault, "manifest-objects-start", _other(KEY.format(0), data_start=4100, size=8192),
+        OBJECTS,
+    )  # fmt: skip
+    fault = "The dtype_bits of a dtype that no tensor has are not those of the registry."
+    draft = changed(single(), _unused_dtype)
+    yield bad("dtype-bits-of-unused", fault, PLAIN, draft, ["SCF-MAN-011"])
     draft = changed(scalars(), put("objects", value=[7]))
     yield bad("objects-number", "An object is a number.", PLAIN, draft, OBJECTS)
+
+
+def _unused_dtype(record: dict[str, Any]) -> None:
+    record["dtype_bits"] = [*(DTYPES[name].bits for name in record["dtypes"]), 16]
+    record["dtypes"] = [*record["dtypes"], "U64"]
 
 
 def _two_rows() -> Iterator[Case]:

@@ -55,6 +55,16 @@ def cases() -> Iterator[Case]:
         ],
     )
     yield _valid(
+        "names-by-case",
+        "Names that differ only in case, or in how a letter is composed, are two names",
+        '{"a":1,"A":2,"\u00e9":3,"e\u0301":4,"\u00df":5,"ss":6}',
+        [
+            ["a", ["int", "1"]], ["A", ["int", "2"]], ["\u00e9", ["int", "3"]], ["e\u0301", ["int", "4"]],
+            ["\u00df", ["int", "5"]], ["ss", ["int", "6"]],
+        ],
+        ["SCF-CONV-006"],
+    )  # fmt: skip
+    yield _valid(
         "integers",
         "Integers at both ends of the range of tokens, and zero with a sign",
         f'{{"max":{MAXJSON},"min":-{MAXJSON},"zero":0,"minus":-0}}',

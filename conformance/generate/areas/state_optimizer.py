@@ -150,7 +150,7 @@ def _refused() -> Iterator[Case]:
          _tree(_state("b", "w", "x"), {"0": _group(("b", "w", "x"))}), ["b", "w", "x"], ("x",)),
     )  # fmt: skip
     for name, title, requirements, tree, names, about in rows:
-        groups = (("0", ("b",)), ("1", ("w",))) if name == "two-groups" else (("0", both),)
+        groups = {"two-groups": (("0", ("b",)), ("1", ("w",))), "no-group": (("0", ("b",)),)}.get(name, (("0", both),))
         yield _case(
             f"refused-{name}", title, requirements, tree, names,
             restore("optimizer", _target(*groups), mismatch(*about)), kind="invalid", sibling="state-optimizer-plain",

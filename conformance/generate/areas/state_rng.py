@@ -100,6 +100,11 @@ def cases() -> Iterator[Case]:
         _files({"python": [_python()], "numpy": [_numpy()]}), restore("rng", _TARGET, restored),
     )  # fmt: skip
     yield _case(
+        "restored-though-reseeding", "As many processes as saved: states are restored, whatever the rule",
+        ["SCF-STATE-009"], _files({"python": [_python()], "numpy": [_numpy()]}),
+        restore("rng", _TARGET, restored, rule="reseed"),
+    )  # fmt: skip
+    yield _case(
         "restored-edges", "Positions 0 and 624, numbers that were computed ahead", ["SCF-STATE-012"],
         _files({
             "python": [_python(0, gauss=real(0x3FF0000000000000)), _python(624)],

@@ -145,7 +145,8 @@ def _conditions() -> Iterator[Case]:
         after=_NO_ROOT, timeout=60,
     )  # fmt: skip
     yield write_case(
-        "stores-s3-weak-accepted", "The same with the user's leave: the report says so", ["SCF-STORE-015"],
+        "stores-s3-weak-accepted", "The same with the user's leave: the report says so",
+        ["SCF-STORE-016", "SCF-STORE-015"],
         save(_TREE, accept_weak=True, expect=ok("main", weak=True)), files=checkpoint(_OLD, "a"), stores=weak,
         options=["s3", "weak-store"], after={"main": {"same": ["a/*"]}}, timeout=60,
     )  # fmt: skip
