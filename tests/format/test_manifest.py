@@ -97,13 +97,18 @@ def test_frames():
     raw = encode_manifest(full_manifest())
     stored = compress_manifest(raw)
     assert decompress_manifest(stored, len(raw)) == raw
+    nothing = zstandard.ZstdCompressor(write_checksum=False).compress(b"")
+    assert decompress_manifest(nothing, 0) == b""
     for bad, size in (
         (stored + b"\0", len(raw)),
         (stored[:-1], len(raw)),
         (stored, len(raw) + 1),
         (b"", len(raw)),
         (b"", 0),
-        (zstandard.ZstdCompressor().compress(b""), 0),
+        (nothing + b"\0", 0),
+        (nothing[:-1], 0),
+        (nothing + nothing, 0),
+        (zstandard.ZstdCompressor().compress(b"x" * 300), 0),
         (zstandard.ZstdCompressor(write_content_size=False).compress(raw), len(raw)),
     ):
         with pytest.raises(Corrupt) as caught:
@@ -244,7 +249,7 @@ def test_schema(damage):
         (change("shards", "columns", "block_digest", to=KeyError), "digest.missing"),
         (change("objects", 0, "header_digest", to=KeyError), "digest.missing"),
         (change("objects", 0, "digest", to=KeyError), "digest.missing"),
-        (change("tree", to=KeyError), "tree.schema"),
+        (change("tree", to=KeyError), "manifest.schema"),
         (change("tree", to=[]), "tree.schema"),
         (change("tree", "tied", to=msgpack.ExtType(1, b"\x07\0\0\0")), "tree.schema"),
         (change("tree", "a", to=[]), "tree.schema"),
