@@ -458,7 +458,8 @@ PATHS = [path for path in paths_of(MEMBERS) if path]
 @given(st.lists(st.tuples(st.sampled_from(PATHS), ODD, st.booleans()), min_size=1, max_size=3))
 def test_odd_content_gives_a_root_or_our_error(edits):
     members = copy.deepcopy(MEMBERS)
-    for path, value, rename in edits:
+    for path, drawn, rename in edits:
+        value = copy.deepcopy(drawn)  # a later edit may change what an earlier one has put in
         node = members
         try:
             for component in path[:-1]:
