@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import prod
 
-__all__ = ["Copy", "Ints", "join_copies", "merge_dims"]
+__all__ = ["Copy", "Ints", "join_copies", "merge_dims", "split_copy"]
 
 Ints = tuple[int, ...]
 
@@ -48,6 +49,23 @@ def merge_dims(copy: Copy) -> Copy:
             dims.append((count, src_stride, dst_stride))
     shape, src_strides, dst_strides = zip(*dims, strict=True) if dims else ((), (), ())
     return Copy(shape, copy.src_start, src_strides, copy.dst_start, dst_strides)
+
+
+def split_copy(copy: Copy, limit: int) -> Iterator[Copy]:
+    """The copy in parts of at most ``limit`` elements, in the order of its elements; ``limit`` is at least 1."""
+    if copy.elements <= limit:
+        yield copy
+        return
+    row = copy.elements // copy.shape[0]
+    step = max(1, limit // row)
+    for first in range(0, copy.shape[0], step):
+        part = replace(
+            copy,
+            shape=(min(step, copy.shape[0] - first), *copy.shape[1:]),
+            src_start=copy.src_start + first * copy.src_strides[0],
+            dst_start=copy.dst_start + first * copy.dst_strides[0],
+        )
+        yield from split_copy(merge_dims(part), limit)
 
 
 def join_copies(first: Copy, second: Copy) -> Copy | None:

@@ -15,6 +15,7 @@ __all__ = [
     "Copy",
     "Ints",
     "Region",
+    "box_copy",
     "check_region",
     "cut_region",
     "intersect",
@@ -215,24 +216,29 @@ def region_copies(src: Region, dst: Region) -> tuple[Copy, ...]:
     src_box, dst_box = _fold(src.box, dst.box)
     if src_box.ndim == 1:
         return _shared_run(src_box.offset[0], src, dst_box.offset[0], dst)
-    src_strides, dst_strides = row_major_strides(src_box.size), row_major_strides(dst_box.size)
-    src_parts = region_boxes(Region(src_box, src.start, src.stop))
-    dst_parts = region_boxes(Region(dst_box, dst.start, dst.stop))
+    folded_src, folded_dst = Region(src_box, src.start, src.stop), Region(dst_box, dst.start, dst.stop)
+    src_parts, dst_parts = region_boxes(folded_src), region_boxes(folded_dst)
     copies: list[Copy] = []
     for src_part, _ in src_parts:
         for dst_part, _ in dst_parts:
             shared = intersect(src_part, dst_part)
             if shared is None:
                 continue
-            src_start = _position(shared.offset, src_box.offset, src_strides) - src.start
-            dst_start = _position(shared.offset, dst_box.offset, dst_strides) - dst.start
-            piece = merge_dims(Copy(shared.size, src_start, src_strides, dst_start, dst_strides))
+            piece = box_copy(folded_src, folded_dst, shared)
             joined = join_copies(copies[-1], piece) if copies else None
             if joined is None:
                 copies.append(piece)
             else:
                 copies[-1] = joined
     return tuple(copies)
+
+
+def box_copy(src: Region, dst: Region, box: Box) -> Copy:
+    """The copy of a box's elements between two regions; the box must be a part of one of ``region_boxes`` of each."""
+    src_strides, dst_strides = row_major_strides(src.box.size), row_major_strides(dst.box.size)
+    src_start = _position(box.offset, src.box.offset, src_strides) - src.start
+    dst_start = _position(box.offset, dst.box.offset, dst_strides) - dst.start
+    return merge_dims(Copy(box.size, src_start, src_strides, dst_start, dst_strides))
 
 
 def _shared_run(src_offset: int, src: Region, dst_offset: int, dst: Region) -> tuple[Copy, ...]:
