@@ -21,8 +21,8 @@ class Route:
     """By rank, the regions that it holds; equal regions have equal values, whoever holds them."""
     want: tuple[tuple[Region, ...], ...]
     """By rank, the regions that are to be filled there."""
-    bits: tuple[int, ...]
-    """By receiving rank, bits of one element on the wire: the narrower of the dtypes on both sides."""
+    bits: int
+    """Of one element on the wire: of the narrower of the dtypes on both sides."""
 
 
 class Move(NamedTuple):

@@ -73,7 +73,7 @@ class _Planner:
                 if region.start < region.stop:
                     shares = geometry.shares(region)
                     self._need(route.name, rank, region.elements, shares)
-                    self._take(number, rank, piece, shares, holders, route.bits[rank])
+                    self._take(number, rank, piece, shares, holders, route.bits)
 
     def _add_overlapping(
         self, number: int, route: Route, rank: int, geometry: Geometry, holders: _Holders
@@ -84,7 +84,7 @@ class _Planner:
             first = pieces[0]
             shares = geometry.shares_of_boxes(wanted[first], [box])
             self._need(route.name, rank, box.volume, shares)
-            self._take(number, rank, first, shares, holders, route.bits[rank])
+            self._take(number, rank, first, shares, holders, route.bits)
             for piece in pieces[1:]:
                 copy = box_copy(wanted[first], wanted[piece], box)
                 self.echoes.append(Move(number, rank, first, rank, piece, copy, 0, -1))

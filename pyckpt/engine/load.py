@@ -12,13 +12,14 @@ import msgpack
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.leaves import Binder, BoundItem
 from pyckpt.engine.load_plan import plan_jobs, plan_reads
+from pyckpt.engine.mismatches import join_findings, pack_findings, refuse_mismatches, unpack_findings
 from pyckpt.engine.open import OpenItem, checked_root, decode_item, manifest_bytes, root_bytes
 from pyckpt.engine.options import LoadOptions, Progress
 from pyckpt.engine.read import check_objects, read_jobs
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
 from pyckpt.engine.threads import default_threads
-from pyckpt.errors import Finding, NotFound, StateMismatch
+from pyckpt.errors import NotFound
 from pyckpt.format.root import Root
 from pyckpt.storage.base import Store
 
@@ -71,10 +72,10 @@ def load(
                 check_objects(store, opened[item])
         for item, binder in wanted.items():
             bound[item] = binder.bind(opened[item])
-        return _pack_findings(bound)
+        return pack_findings(bound)
 
-    differing, surplus = _unpack_findings(round_trip(coordinator, "bind", bind, _differences))
-    _refuse_mismatches(name, differing + surplus if options.strict else differing)
+    differing, surplus = unpack_findings(round_trip(coordinator, "bind", bind, join_findings))
+    refuse_mismatches(name, differing + surplus if options.strict else differing)
     counts = [0, 0, 0]
 
     def read() -> bytes:
@@ -153,57 +154,6 @@ def _wanted(root: Root, name: str, items: list[str] | None) -> list[str]:
             hint=f"items are: {', '.join(sorted(root.items)) or 'none'}",
         )
     return wanted
-
-
-_Found = list[tuple[str, Finding]]
-"""Item and finding."""
-
-
-def _pack_findings(bound: Mapping[str, BoundItem]) -> bytes:
-    def rows(findings: Sequence[Finding]) -> list[list[str]]:
-        return [[finding.code, finding.key, finding.message] for finding in findings]
-
-    data: bytes = msgpack.packb({item: [rows(each.findings), rows(each.unexpected)] for item, each in bound.items()})
-    return data
-
-
-def _differences(contributions: Sequence[bytes]) -> bytes:
-    """What differs on any rank, and what no rank that loads the item has a place for; each thing once."""
-    differing: dict[tuple[str, ...], list[int]] = {}
-    left: dict[str, dict[str, list[str]]] = {}
-    for rank, data in enumerate(contributions):
-        for item, (findings, unexpected) in msgpack.unpackb(data).items():
-            for row in findings:
-                differing.setdefault((item, *row), []).append(rank)
-            own = {row[1]: row for row in unexpected}
-            left[item] = {key: row for key, row in left.get(item, own).items() if key in own}
-    surplus = [[item, *row] for item, rows in left.items() for row in rows.values()]
-    rows = [[*row[:-1], row[-1] + _on(ranks, len(contributions))] for row, ranks in differing.items()]
-    packed: bytes = msgpack.packb([rows, surplus])
-    return packed
-
-
-def _on(ranks: Sequence[int], size: int) -> str:
-    if len(ranks) == size:
-        return ""
-    return f" (rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))})"
-
-
-def _unpack_findings(data: bytes) -> tuple[_Found, _Found]:
-    differing, surplus = ([(item, Finding(*row)) for item, *row in rows] for rows in msgpack.unpackb(data))
-    return differing, surplus
-
-
-def _refuse_mismatches(name: str, found: Sequence[tuple[str, Finding]]) -> None:
-    findings = [Finding(finding.code, f"{item}/{finding.key}", finding.message) for item, finding in found]
-    if findings:
-        raise StateMismatch(
-            "state.mismatch",
-            f"{len(findings)} things differ between checkpoint and target; nothing was loaded",
-            key=name,
-            hint="LoadOptions(strict=False) leaves missing and unexpected ones aside, map_key= renames, dtype= casts",
-            findings=findings,
-        )
 
 
 def _read_item(

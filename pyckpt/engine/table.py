@@ -21,7 +21,7 @@ from pyckpt.format.shard_table import ObjectRow
 from pyckpt.format.tree import Flattened, Indexed
 from pyckpt.format.tree_encode import encode_tree
 
-__all__ = ["ItemTable", "WriterTable", "item_table", "pack_table", "unpack_table"]
+__all__ = ["ItemTable", "WriterTable", "has_indexed", "item_table", "pack_table", "unpack_table"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ def item_table(
     return ItemTable(
         plan.state.kind,
         tree,
-        _has_indexed(plan.state.tree),
+        has_indexed(plan.state.tree),
         tuple(slot.name for slot in plan.slots),
         tuple(slot.leaf.dtype for slot in plan.slots),
         tuple(tuple(slot.leaf.shape) for slot in plan.slots),
@@ -87,11 +87,12 @@ def item_table(
     )
 
 
-def _has_indexed(node: object) -> bool:
+def has_indexed(node: object) -> bool:
+    """Whether a tree has values per rank, or flattened tensors, at any depth."""
     if isinstance(node, Mapping):
-        return any(_has_indexed(value) for value in node.values() if type(value) is not TensorLeaf)
+        return any(has_indexed(value) for value in node.values() if type(value) is not TensorLeaf)
     if isinstance(node, (list, tuple)):
-        return any(map(_has_indexed, node))
+        return any(map(has_indexed, node))
     return isinstance(node, (Indexed, Flattened))
 
 

@@ -63,12 +63,12 @@ def routes(draw, ranks):
     have = draw(placements(shape, ranks))
     want = draw(placements(shape, ranks, may_miss=True))
     bits = draw(st.sampled_from(sorted(WORDS)))
-    return Route(draw(st.text("abc", min_size=1, max_size=3)), shape, have, want, (bits,) * ranks)
+    return Route(draw(st.text("abc", min_size=1, max_size=3)), shape, have, want, bits)
 
 
 def global_values(route):
     """Distinct values for every element of the whole tensor."""
-    word = WORDS[route.bits[0]]
+    word = WORDS[route.bits]
     return np.arange(1, 1 + prod(route.shape)).astype(word).reshape(route.shape)
 
 
@@ -97,7 +97,7 @@ class World:
             for route in routes
         ]
         self.targets = [
-            [[np.zeros(region.elements, WORDS[route.bits[0]]) for region in regions] for regions in route.want]
+            [[np.zeros(region.elements, WORDS[route.bits]) for region in regions] for regions in route.want]
             for route in routes
         ]
         self.peak = [0] * plan.size

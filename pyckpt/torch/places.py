@@ -1,0 +1,93 @@
+"""Elements of tensors by their row-major places, and lists of copies between them that are carried out together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from pyckpt.format.copies import Copy
+from pyckpt.format.geometry import Ints, row_major_strides
+from pyckpt.torch.dtypes import PACKED
+from pyckpt.torch.strided import gather, put, strided_view
+
+__all__ = ["Copies", "Place", "place_of", "place_on_wire"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """The elements at ``start + sum(i * strides)`` of a tensor's own row-major order."""
+
+    tensor: torch.Tensor
+    start: int
+    shape: Ints
+    strides: Ints
+
+    def view(self) -> torch.Tensor | None:
+        """They as a view of that shape; None if no view can say it, or if what lies there is not their values."""
+        if self.tensor.is_conj() or self.tensor.is_neg():
+            return None
+        return strided_view(self.tensor, self.start, self.shape, self.strides)
+
+    def contiguous_bytes(self) -> torch.Tensor | None:
+        """Their bytes, if they lie in one gapless range of memory in their own order."""
+        tensor = self.tensor
+        if not tensor.is_contiguous() or tensor.is_conj() or tensor.is_neg():
+            return None
+        if self.shape and (len(self.shape) > 1 or self.strides != (1,)):
+            return None
+        count = self.shape[0] if self.shape else 1
+        return tensor.view(-1)[self.start : self.start + count].view(torch.uint8)
+
+
+def place_of(tensor: torch.Tensor, copy: Copy, *, source: bool) -> Place:
+    """One side of a copy, in the memory of ``tensor``; elements of half a byte are counted by bytes."""
+    start = copy.src_start if source else copy.dst_start
+    strides = copy.src_strides if source else copy.dst_strides
+    if not _is_packed(tensor.dtype):
+        return Place(tensor, start, copy.shape, strides)
+    strides = (*(stride // 2 for stride in strides[:-1]), *strides[-1:])
+    return Place(tensor.view(torch.uint8), start // 2, _halved(copy.shape), strides)
+
+
+def place_on_wire(data: torch.Tensor, dtype: torch.dtype, copy: Copy) -> Place:
+    """The elements of a copy in their own row-major order, in bytes that were sent or are to be."""
+    if _is_packed(dtype):
+        shape = _halved(copy.shape)
+        return Place(data, 0, shape, row_major_strides(shape))
+    return Place(data.view(dtype), 0, copy.shape, row_major_strides(copy.shape))
+
+
+def _is_packed(dtype: torch.dtype) -> bool:
+    return PACKED is not None and dtype is PACKED
+
+
+def _halved(shape: Ints) -> Ints:
+    # Rows of such elements are whole bytes, so the innermost dimension is even and gapless.
+    return (*shape[:-1], shape[-1] // 2)
+
+
+@dataclass(slots=True)
+class Copies:
+    """Copies that don't depend on each other; found once, carried out any number of times."""
+
+    _targets: list[torch.Tensor] = field(default_factory=list)
+    _sources: list[torch.Tensor] = field(default_factory=list)
+    _others: list[tuple[Place, Place]] = field(default_factory=list)
+
+    def add(self, target: Place, source: Place) -> None:
+        """One more; the dtypes may differ."""
+        onto, values = target.view(), source.view()
+        if onto is None or values is None:
+            self._others.append((target, source))
+        else:
+            self._targets.append(onto)
+            self._sources.append(values)
+
+    def run(self) -> None:
+        """Carries them out, on the devices that the tensors lie on."""
+        if self._targets:
+            torch._foreach_copy_(self._targets, self._sources)
+        for target, source in self._others:
+            values = gather(source.tensor, source.start, source.shape, source.strides)
+            put(target.tensor, target.start, target.shape, target.strides, values)
