@@ -13,24 +13,29 @@ from pyckpt.version import __version__
 
 if TYPE_CHECKING:
     from pyckpt.engine.checkpoint import Checkpoint, LazyTensor
-    from pyckpt.engine.options import LoadOptions, SaveOptions
+    from pyckpt.engine.options import LoadOptions, ReshardOptions, SaveOptions
     from pyckpt.engine.report import LoadReport, SaveReport, VerifyReport
     from pyckpt.errors import PyckptError
     from pyckpt.facade import delete, diff, gc, latest, load, load_report, save, verify
     from pyckpt.facade import list_ as list
     from pyckpt.facade import open_ as open
-    from pyckpt.torch.layout import Shard, local_shard
+    from pyckpt.torch.layout import Declared, Shard, local_shard
     from pyckpt.torch.optimizer import with_model
     from pyckpt.torch.per_rank import per_rank
+    from pyckpt.torch.reshard import Resharder, ReshardReport, reshard
     from pyckpt.torch.rng import RNG
 
 __all__ = [
     "RNG",
     "Checkpoint",
+    "Declared",
     "LazyTensor",
     "LoadOptions",
     "LoadReport",
     "PyckptError",
+    "ReshardOptions",
+    "ReshardReport",
+    "Resharder",
     "SaveOptions",
     "SaveReport",
     "Shard",
@@ -46,6 +51,7 @@ __all__ = [
     "local_shard",
     "open",
     "per_rank",
+    "reshard",
     "save",
     "verify",
     "with_model",
@@ -54,10 +60,14 @@ __all__ = [
 _HOMES = {
     "RNG": ("pyckpt.torch.rng", "RNG"),
     "Checkpoint": ("pyckpt.engine.checkpoint", "Checkpoint"),
+    "Declared": ("pyckpt.torch.layout", "Declared"),
     "LazyTensor": ("pyckpt.engine.checkpoint", "LazyTensor"),
     "LoadOptions": ("pyckpt.engine.options", "LoadOptions"),
     "LoadReport": ("pyckpt.engine.report", "LoadReport"),
     "PyckptError": ("pyckpt.errors", "PyckptError"),
+    "ReshardOptions": ("pyckpt.engine.options", "ReshardOptions"),
+    "ReshardReport": ("pyckpt.torch.reshard", "ReshardReport"),
+    "Resharder": ("pyckpt.torch.reshard", "Resharder"),
     "SaveOptions": ("pyckpt.engine.options", "SaveOptions"),
     "SaveReport": ("pyckpt.engine.report", "SaveReport"),
     "Shard": ("pyckpt.torch.layout", "Shard"),
@@ -72,6 +82,7 @@ _HOMES = {
     "local_shard": ("pyckpt.torch.layout", "local_shard"),
     "open": ("pyckpt.facade", "open_"),
     "per_rank": ("pyckpt.torch.per_rank", "per_rank"),
+    "reshard": ("pyckpt.torch.reshard", "reshard"),
     "save": ("pyckpt.facade", "save"),
     "verify": ("pyckpt.facade", "verify"),
     "with_model": ("pyckpt.torch.optimizer", "with_model"),

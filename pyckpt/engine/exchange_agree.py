@@ -62,6 +62,8 @@ class LiveItem:
     """By tensor and rank, the regions."""
     own: tuple[tuple[Piece, ...], ...]
     """By tensor, what this rank holds; the regions are those of ``held``."""
+    numbers: tuple[int, ...]
+    """This rank's own number of a tensor -> its number here."""
 
     def dtype(self, tensor: int) -> str:
         """Dtype of a tensor by its number."""
@@ -197,6 +199,7 @@ def _live_item(
         tuple(map(tuple, shapes)),
         tuple(tuple(map(tuple, ranks)) for ranks in by_tensor),
         tuple(own),
+        tuple(numbers[coordinator.rank]),
     )
 
 

@@ -10,7 +10,7 @@ from pyckpt.errors import UsageError
 from pyckpt.format.digest import DIGESTS
 from pyckpt.limits import DEFAULT_BLOCK_BYTES, MAX_BLOCK_BYTES, MIN_BLOCK_BYTES
 
-__all__ = ["CodecName", "LoadOptions", "Progress", "SaveOptions"]
+__all__ = ["CodecName", "LoadOptions", "Progress", "ReshardOptions", "SaveOptions"]
 
 CodecName = Literal["none", "zstd", "planes"]
 Progress = Callable[[int, int], None]
@@ -104,3 +104,30 @@ class LoadOptions:
     gap_bytes: int = 64 << 10
     """Two wanted ranges closer than this are read as one."""
     progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReshardOptions:
+    """Choices of one live exchange; pass the same on every rank."""
+
+    dtype: Any = "error"
+    """``error``, ``widen`` or ``cast`` for targets that exist; a dtype makes floating-point tensors that are made anew
+    of it."""
+    budget_bytes: int = 256 << 20
+    """Memory for messages on each rank, beside source and target."""
+    replicas: Literal["sample", "full", "trust", "first"] = "sample"
+    """What is asked of tensors that several ranks claim to hold, as in a save."""
+    layout: Mapping[str, Any] = field(default_factory=dict)
+    """Item name -> declared regions of plain tensors of the state."""
+    into_layout: Mapping[str, Any] = field(default_factory=dict)
+    """The same for plain tensors of the target."""
+    device: Any = None
+    """Of whole tensors and of regions that are made anew; None: the CPU."""
+    strict: bool = True
+    """Every tensor and value of the target must be in the state and the other way round."""
+    map_key: Callable[[str], str] | None = None
+    """Target's key -> key in the state."""
+    on_resize: Literal["error", "nearest", "reseed"] = "error"
+    """Per-rank values where the number of ranks differs."""
+    timeout: float = 1800.0
+    silence: float = 60.0

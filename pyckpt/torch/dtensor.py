@@ -13,12 +13,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pyckpt.errors import UsageError
-from pyckpt.format.geometry import Box, Ints
+from pyckpt.format.geometry import Box, Ints, row_major_strides
 
 if TYPE_CHECKING:
+    import torch
+    from torch.distributed.device_mesh import DeviceMesh
     from torch.distributed.tensor import DTensor
+    from torch.distributed.tensor.placement_types import Placement
 
-__all__ = ["Held", "Runs", "Split", "dtensor_layout", "held_boxes", "replica_group", "split_runs"]
+__all__ = [
+    "Held",
+    "Runs",
+    "Split",
+    "dtensor_layout",
+    "empty_dtensor",
+    "held_boxes",
+    "replica_group",
+    "split_runs",
+]
 
 Runs = tuple[tuple[int, int], ...]
 """Ascending, non-empty, non-touching index ranges ``[start, stop)`` of one dimension, in memory order."""
@@ -190,6 +202,45 @@ def dtensor_layout(tensor: DTensor, local_shape: Ints, key: str) -> tuple[tuple[
         )
     group = replica_group(mesh.mesh, coordinate, cut)
     return boxes, group if len(group) > 1 else ()
+
+
+def empty_dtensor(
+    shape: Ints, dtype: torch.dtype, mesh: DeviceMesh, placements: Sequence[Placement], *, key: str
+) -> DTensor:
+    """A new DTensor of arbitrary values, on this rank's part of the mesh. ``UsageError`` (state.layout) if it can't be.
+
+    torch's own factories can't make an interleaved ``_StridedShard``; here the local shape follows from the same rules
+    as everywhere.
+    """
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    coordinate = mesh.get_coordinate()
+    splits: list[Split] = []
+    for mesh_dim, placement in enumerate(placements):
+        if placement.is_replicate():
+            continue
+        dim = int(placement.dim)  # type: ignore[attr-defined]
+        if not -len(shape) <= dim < len(shape):
+            text = f"placement {placement!r} for a tensor of shape {list(shape)}"
+            raise UsageError("state.layout", text, key=key)
+        factor = int(getattr(placement, "split_factor", 0))
+        index = 0 if coordinate is None else coordinate[mesh_dim]
+        splits.append(Split(dim % len(shape), mesh.size(mesh_dim), index, factor))
+    local_shape = (0,) if coordinate is None else _local_shape(shape, splits)
+    local = torch.empty(local_shape, dtype=dtype, device=mesh.device_type)
+    stride = row_major_strides(shape)
+    return DTensor.from_local(local, mesh, placements, run_check=False, shape=torch.Size(shape), stride=stride)
+
+
+def _local_shape(shape: Ints, splits: Sequence[Split]) -> Ints:
+    sizes = []
+    for dim, size in enumerate(shape):
+        runs: Runs = ((0, size),) if size else ()
+        for split in _readings([each for each in splits if each.dim == dim])[0]:
+            runs = split_runs(runs, split.count, split.index, split.factor)
+        sizes.append(sum(stop - start for start, stop in runs))
+    return tuple(sizes)
 
 
 def _in_shard_order(tensor: DTensor, splits: list[Split], cut: Sequence[bool]) -> list[Split]:

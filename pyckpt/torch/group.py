@@ -37,24 +37,44 @@ _begun: Counter[str] = Counter()
 """Conversations that this process began, by subject. A rank that missed one about another subject stays in step."""
 
 
-def coordinator_for(subject: str, *, collective: bool | None, timeout: float, silence: float) -> Coordinator:
-    """The coordinator for a save or load: all ranks of the default process group, or this process alone.
+def coordinator_for(
+    subject: str,
+    *,
+    collective: bool | None,
+    timeout: float,
+    silence: float,
+    group: dist.ProcessGroup | None = None,
+) -> Coordinator:
+    """The coordinator for a save, load or exchange: all ranks of a process group (the default one), or this process.
 
     ``subject`` must be the same on all ranks (what is done, and to which URL). Times in seconds.
     """
-    if collective is False or not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+    if collective is False or not dist.is_available() or not dist.is_initialized() or dist.get_world_size(group) == 1:
         return Single()
+    members = "" if group is None else f" among {dist.get_process_group_ranks(group)}"
     store = distributed_c10d._get_default_store()
+    rank, size = dist.get_rank(group), dist.get_world_size(group)
     return GroupCoordinator(
-        store, dist.get_rank(), dist.get_world_size(), subject=subject, timeout=timeout, silence=silence
+        store, rank, size, subject=subject + members, timeout=timeout, silence=silence, members=members
     )
 
 
 class GroupCoordinator:
-    """A conversation between ``size`` ranks through a ``torch.distributed`` store."""
+    """A conversation between ``size`` ranks through a ``torch.distributed`` store.
+
+    ``members`` names the ranks if they are not all that the store serves.
+    """
 
     def __init__(
-        self, store: Store, rank: int, size: int, *, subject: str, timeout: float, silence: float
+        self,
+        store: Store,
+        rank: int,
+        size: int,
+        *,
+        subject: str,
+        timeout: float,
+        silence: float,
+        members: str = "",
     ) -> None:
         self.rank = rank
         self.size = size
@@ -65,7 +85,7 @@ class GroupCoordinator:
         self._raw: Any = PrefixStore(f"pyckpt/{name}", store)
         self._store = PatientStore(self._raw, max(silence, 1.0))
         # Where ranks are found that wait in a conversation to which rank 0 never comes.
-        self._lobby = PatientStore(PrefixStore("pyckpt/lobby", store), max(silence, 1.0))
+        self._lobby = PatientStore(PrefixStore(f"pyckpt/lobby{members}", store), max(silence, 1.0))
         self._timeout = timeout
         self._silence = silence
         self._round = 0

@@ -1,0 +1,68 @@
+"""The memory of tensors that take part in a live exchange: found behind sources and sinks, and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from pyckpt.engine.leaves import Sink, Source
+from pyckpt.errors import UsageError
+from pyckpt.torch.dtypes import registry_name
+from pyckpt.torch.sink import TensorSink
+from pyckpt.torch.source import TensorSource
+
+__all__ = ["refuse_shared_memory", "same_memory", "sink_dtype", "tensor_of"]
+
+
+def tensor_of(end: Source | Sink) -> torch.Tensor:
+    """The tensor that a source reads or a sink fills. UsageError for memory of another framework."""
+    if isinstance(end, (TensorSource, TensorSink)):
+        return end.tensor
+    raise UsageError("usage.invalid", f"a {type(end).__name__} holds no torch tensor")
+
+
+def sink_dtype(sink: Sink) -> str:
+    """Registry name of the dtype in a sink's memory."""
+    return registry_name(tensor_of(sink).dtype, "")
+
+
+def same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """True if two tensors are the same elements in the same memory."""
+    return (
+        one.data_ptr() == other.data_ptr()
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+        and one.dtype == other.dtype
+        and one.device == other.device
+        and one.is_conj() == other.is_conj()
+        and one.is_neg() == other.is_neg()
+    )
+
+
+def refuse_shared_memory(sources: Iterable[torch.Tensor], targets: Iterable[torch.Tensor]) -> None:
+    """UsageError if a target overlaps the memory of a source and is not that source itself."""
+    by_storage: dict[int, list[torch.Tensor]] = {}
+    for source in sources:
+        if source.numel():
+            by_storage.setdefault(source.untyped_storage().data_ptr(), []).append(source)
+    for target in targets:
+        if not target.numel():
+            continue
+        for source in by_storage.get(target.untyped_storage().data_ptr(), ()):
+            if same_memory(source, target):
+                continue
+            first, last = _extent(source)
+            low, high = _extent(target)
+            if low < last and first < high:
+                raise UsageError(
+                    "usage.invalid",
+                    f"a target of shape {list(target.shape)} shares memory with a source of shape {list(source.shape)}",
+                    hint="give the target memory of its own: values would be overwritten before they are sent",
+                )
+
+
+def _extent(tensor: torch.Tensor) -> tuple[int, int]:
+    """First byte and the byte behind the last, as addresses."""
+    reach = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    return tensor.data_ptr(), tensor.data_ptr() + (reach + 1) * tensor.element_size()
