@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import mmap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 
-__all__ = ["BufferPool", "copy_bytes", "staging"]
+from pyckpt.engine.leaves import Staging
+
+__all__ = ["BufferPool", "CountedStaging", "copy_bytes", "fresh_pages", "staging"]
 
 MIN_BUFFER = 1 << 20
 """Sizes are rounded up to powers of two from here on, so that buffers are found again."""
@@ -17,10 +19,16 @@ GIL_COPY = 32 << 10
 """Up to this many bytes a copy that holds the interpreter's lock is cheaper than setting up one that doesn't."""
 
 
+def fresh_pages(size: int) -> memoryview:
+    """Memory of the system, in whole pages."""
+    return memoryview(mmap.mmap(-1, size))
+
+
 class BufferPool:
     """Buffers reused by all threads, by size; at most ``keep`` stay allocated while nobody uses them."""
 
-    def __init__(self, keep: int = 16) -> None:
+    def __init__(self, keep: int = 16, allocate: Callable[[int], memoryview] = fresh_pages) -> None:
+        self._allocate = allocate
         self._lock = threading.Lock()
         self._free: dict[int, list[memoryview]] = {}
         self._keep = keep
@@ -33,7 +41,7 @@ class BufferPool:
             stock = self._free.setdefault(size, [])
             view = stock.pop() if stock else None
         if view is None:
-            view = memoryview(mmap.mmap(-1, size))
+            view = self._allocate(size)
         try:
             yield view
         finally:
@@ -49,6 +57,30 @@ class BufferPool:
 
 staging = BufferPool()
 """Buffers of this process."""
+
+
+class CountedStaging:
+    """Lends the buffers of a pool and knows how many bytes were lent at once."""
+
+    def __init__(self, pool: Staging) -> None:
+        self._pool = pool
+        self._lock = threading.Lock()
+        self._lent = 0
+        self.peak = 0
+        """Most bytes lent at one time."""
+
+    @contextmanager
+    def buffer(self, size: int) -> Iterator[memoryview]:
+        """A buffer of the pool, counted in full while it is lent."""
+        with self._pool.buffer(size) as view:
+            with self._lock:
+                self._lent += len(view)
+                self.peak = max(self.peak, self._lent)
+            try:
+                yield view
+            finally:
+                with self._lock:
+                    self._lent -= len(view)
 
 
 def copy_bytes(target: memoryview, source: memoryview) -> None:

@@ -6,12 +6,13 @@ tensor, only memory that gives or takes the bytes of a region.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pyckpt.errors import Finding
-from pyckpt.format.geometry import Ints, Region
+from pyckpt.format.geometry import Copy, Ints, Region
 from pyckpt.format.tree import Path
 
 __all__ = [
@@ -22,6 +23,8 @@ __all__ = [
     "Piece",
     "Sink",
     "Source",
+    "StagedSink",
+    "Staging",
     "Target",
     "TensorLeaf",
     "TensorRequest",
@@ -52,11 +55,31 @@ class Sink(Protocol):
     def nbytes(self) -> int:
         """Bytes of the whole region."""
 
-    def open(self) -> memoryview:
-        """Writable contiguous host memory for the whole region: the destination itself, or a staging buffer."""
+    def open(self) -> memoryview | None:
+        """Writable contiguous host memory for the whole region; None from a ``StagedSink``, which has none."""
 
     def close(self) -> None:
-        """Called once, after the memory of ``open`` has been filled: moves a staging buffer to where it belongs."""
+        """Called once, after all bytes have arrived."""
+
+
+class StagedSink(Sink, Protocol):
+    """A destination on a device, or in any other order than the run's: takes its bytes as they arrive, in pieces."""
+
+    def take(self, staged: memoryview, copies: Sequence[Copy]) -> Callable[[], None] | None:
+        """Moves elements of ``staged`` to where they belong, at once or by copies that go on after the call.
+
+        The source side of the copies is ``staged``, the other one the region's memory in run order. They count elements
+        of the stored dtype, or bytes where elements are smaller. Gives what waits until nothing reads ``staged`` or
+        writes the destination any more; None if that is so already. After an error, nothing does either. Called from
+        several threads, with different elements.
+        """
+
+
+class Staging(Protocol):
+    """Host memory for bytes on their way."""
+
+    def buffer(self, size: int) -> AbstractContextManager[memoryview]:
+        """Lends at least ``size`` bytes, format ``B``, with any content; called from several threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +172,8 @@ class BoundItem:
     unexpected: list[Finding] = field(default_factory=list)
     """Names of the checkpoint that this rank has no place for. They count only if no other rank has one: pipeline
     stages hold different names."""
+    staging: Staging | None = None
+    """Memory from which the item's staged sinks copy best (pinned, say); None: any."""
     finish: Callable[[], Any] = lambda: None
     """Called once after all bytes have arrived: sets scalars, calls ``load_state_dict``; returns the loaded value."""
 

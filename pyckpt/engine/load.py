@@ -15,7 +15,7 @@ from pyckpt.engine.load_plan import plan_jobs, plan_reads
 from pyckpt.engine.mismatches import join_findings, pack_findings, refuse_mismatches, unpack_findings
 from pyckpt.engine.open import OpenItem, checked_root, decode_item, manifest_bytes, root_bytes
 from pyckpt.engine.options import LoadOptions, Progress
-from pyckpt.engine.read import check_objects, read_jobs
+from pyckpt.engine.read import Fetched, check_objects, read_jobs
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
 from pyckpt.engine.threads import default_threads
@@ -77,14 +77,17 @@ def load(
     differing, surplus = unpack_findings(round_trip(coordinator, "bind", bind, join_findings))
     refuse_mismatches(name, differing + surplus if options.strict else differing)
     counts = [0, 0, 0]
+    staging = 0
 
     def read() -> bytes:
+        nonlocal staging
         meter = _Meter(options.progress, sum(_planned(opened[item], bound[item]) for item in bound))
         for item, each in bound.items():
             tensors, arrived, fetched = _read_item(store, opened[item], each, options, meter)
             counts[0] += tensors
             counts[1] += arrived
-            counts[2] += fetched
+            counts[2] += fetched.bytes
+            staging = max(staging, fetched.staging)
         return b""
 
     round_trip(coordinator, "read", read, lambda _: b"")
@@ -93,7 +96,7 @@ def load(
     skipped += tuple(finding for _, finding in surplus)
     url = f"{store.url.rstrip('/')}/{name}"
     tensors, arrived, fetched = counts
-    report = LoadReport(url, root.digest, tensors, arrived, fetched, time.perf_counter() - begin, skipped)
+    report = LoadReport(url, root.digest, tensors, arrived, fetched, time.perf_counter() - begin, skipped, staging)
     return Loaded(report, root, values)
 
 
@@ -158,14 +161,14 @@ def _wanted(root: Root, name: str, items: list[str] | None) -> list[str]:
 
 def _read_item(
     store: Store, item: OpenItem, bound: BoundItem, options: LoadOptions, meter: _Meter
-) -> tuple[int, int, int]:
-    """Reads what one item's requests want: (tensors, bytes that arrived, bytes read)."""
+) -> tuple[int, int, Fetched]:
+    """Reads what one item's requests want: (tensors, bytes that arrived, what the read took)."""
     if not bound.requests:
-        return 0, 0, 0
+        return 0, 0, Fetched(0, 0)
     reads, sinks = plan_reads(item.manifest, bound.requests)
     jobs = plan_jobs(reads, gap_bytes=options.gap_bytes)
     if not jobs:
-        return len(bound.requests), 0, 0
+        return len(bound.requests), 0, Fetched(0, 0)
     fetched = read_jobs(
         store,
         item.manifest,
@@ -175,5 +178,6 @@ def _read_item(
         threads=options.threads or default_threads(),
         verify=options.verify,
         progress=meter.item(),
+        staging=bound.staging,
     )
     return len(bound.requests), sum(sink.nbytes for sink in sinks), fetched

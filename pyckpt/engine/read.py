@@ -1,7 +1,8 @@
 """Reads planned ranges, verifies every block on the way, and puts the bytes where they belong.
 
 Bytes that are wanted as they lie go straight from the store to their destination; only blocks that are encoded, shared
-or cut by a region's edge pass through a staging buffer of at most one job per thread.
+or cut by a region's edge, and those of sinks without host memory, pass through a staging buffer of at most one job per
+thread. A staged sink copies on while the digests of the same bytes are checked and other threads read.
 """
 
 from __future__ import annotations
@@ -12,29 +13,40 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from threading import Lock
+from typing import NamedTuple, cast
 
-from pyckpt.engine.buffers import copy_bytes, staging
+from pyckpt.engine.buffers import CountedStaging, copy_bytes
+from pyckpt.engine.buffers import staging as ordinary
 from pyckpt.engine.futures import run_all
-from pyckpt.engine.leaves import Sink
+from pyckpt.engine.leaves import Sink, StagedSink, Staging
 from pyckpt.engine.load_plan import Job, Part
 from pyckpt.engine.open import OpenItem, missing
 from pyckpt.engine.options import Progress
-from pyckpt.engine.scatter import scatter
+from pyckpt.engine.scatter import byte_copies, scatter
 from pyckpt.errors import Corrupt
 from pyckpt.format.codecs import decode_block
 from pyckpt.format.digest import digest_function
-from pyckpt.format.geometry import Region
+from pyckpt.format.geometry import Region, region_copies
 from pyckpt.format.manifest import Manifest
 from pyckpt.format.shard_table import ObjectRow
 from pyckpt.storage.base import ObjectMissing, ObjectReader, ObjectShort, Store
 
-__all__ = ["check_objects", "open_object", "read_jobs"]
+__all__ = ["Fetched", "check_objects", "open_object", "read_jobs"]
 
 FEW_OBJECTS = 16
 """Up to so many objects are looked up one by one, more by a listing."""
 
 SMALL_PART = 64 << 10
 """Bytes below which reading and checking a part costs less than handing the interpreter from thread to thread."""
+
+
+class Fetched(NamedTuple):
+    """What a read took."""
+
+    bytes: int
+    """Bytes read from the store."""
+    staging: int
+    """Most bytes of staging buffers in use at one time."""
 
 
 def open_object(store: Store, key: str, row: ObjectRow) -> ObjectReader:
@@ -75,10 +87,12 @@ def read_jobs(
     threads: int,
     verify: bool,
     progress: Progress | None = None,
-) -> int:
-    """Executes the jobs and gives the number of bytes read; ``keys`` are the objects' keys in the store.
+    staging: Staging | None = None,
+) -> Fetched:
+    """Executes the jobs; ``keys`` are the objects' keys in the store, ``staging`` lends the memory for what is staged.
 
-    Raises Corrupt with ``object.*`` or ``block.*``. Sinks are closed as soon as all their bytes have arrived.
+    Raises Corrupt with ``object.*`` or ``block.*``. Sinks are closed as soon as all their bytes have arrived; no copy
+    goes on when this returns or raises.
     """
     with ExitStack() as stack:
         readers = {}
@@ -86,10 +100,11 @@ def read_jobs(
             reader = open_object(store, keys[number], manifest.objects[number])
             stack.callback(reader.close)
             readers[number] = reader
-        work = _Work(manifest, keys, readers, jobs, sinks, verify=verify, progress=progress)
+        lender = CountedStaging(ordinary if staging is None else staging)
+        work = _Work(manifest, keys, readers, jobs, sinks, lender, verify=verify, progress=progress)
         with ThreadPoolExecutor(_useful_threads(store, jobs, threads), thread_name_prefix="pyckpt-read") as pool:
             run_all(pool, [partial(work.run, job) for job in jobs])
-        return work.bytes_read
+        return Fetched(work.bytes_read, lender.peak)
 
 
 def _useful_threads(store: Store, jobs: Sequence[Job], threads: int) -> int:
@@ -109,6 +124,7 @@ class _Work:
         readers: dict[int, ObjectReader],
         jobs: Sequence[Job],
         sinks: Sequence[Sink],
+        staging: Staging,
         *,
         verify: bool,
         progress: Progress | None,
@@ -117,10 +133,11 @@ class _Work:
         self._keys = keys
         self._readers = readers
         self._sinks = sinks
+        self._staging = staging
         self._verify = verify
         self._progress = progress
         self._lock = Lock()
-        self._memory: dict[int, memoryview] = {}
+        self._memory: dict[int, memoryview | None] = {}
         self._parts = Counter([sink for job in jobs for part in job.parts for sink, _ in part.read.targets])
         self._left = dict(self._parts)
         self._digests = memoryview(manifest.shards.block_digest)
@@ -131,6 +148,7 @@ class _Work:
 
     def run(self, job: Job) -> None:
         """One contiguous read, verification of its blocks, and their way to the sinks."""
+        under_way: list[Part] = []
         with ExitStack() as stack:
             landings = self._land(job, stack)
             views: list[memoryview] = []
@@ -140,17 +158,24 @@ class _Work:
                 gap = part.offset - at
                 if gap > 0:
                     if len(scratch) < gap:
-                        scratch = stack.enter_context(staging.buffer(gap))
+                        scratch = stack.enter_context(self._staging.buffer(gap))
                     views.append(scratch[:gap])
                 views.append(view)
                 at = part.offset + part.size
             self._fetch(job, views)
             for part, (view, is_staged) in zip(job.parts, landings, strict=True):
+                is_plain = is_staged and not part.read.chain
+                if is_plain:
+                    self._deliver(part, view, stack)
+                    under_way.append(part)
                 if self._verify:
                     self._check(part, view)
-                if is_staged:
-                    self._deliver(part, view, stack)
-                self._finish(part)
+                if not is_plain:
+                    if is_staged:
+                        self._decode(part, view)
+                    self._finish(part)
+        for part in under_way:
+            self._finish(part)
         with self._lock:
             self.bytes_read += at - job.parts[0].offset
             self._done += sum(part.size for part in job.parts)
@@ -168,17 +193,18 @@ class _Work:
     def _land(self, job: Job, stack: ExitStack) -> list[tuple[memoryview, bool]]:
         """Gives each part its destination, or (then with True) a place in one staging buffer for the job."""
         direct = [self._destination(part) for part in job.parts]
-        room = sum(part.size for part, view in zip(job.parts, direct, strict=True) if view is None)
-        buffer = stack.enter_context(staging.buffer(room)) if room else memoryview(b"")
-        landings = []
-        at = 0
+        starts: list[int] = []
+        room = 0
         for part, view in zip(job.parts, direct, strict=True):
-            if view is None:
-                landings.append((buffer[at : at + part.size], True))
-                at += part.size
-            else:
-                landings.append((view, False))
-        return landings
+            # Whoever takes the bytes sees elements, which lie at multiples of their size.
+            room += -room % (max(8, part.read.bits) // 8)
+            starts.append(room)
+            room += part.size if view is None else 0
+        buffer = stack.enter_context(self._staging.buffer(room)) if None in direct else memoryview(b"")
+        return [
+            (buffer[at : at + part.size], True) if view is None else (view, False)
+            for part, view, at in zip(job.parts, direct, starts, strict=True)
+        ]
 
     def _destination(self, part: Part) -> memoryview | None:
         """The destination's own memory if the part's bytes belong there as they lie."""
@@ -190,7 +216,8 @@ class _Work:
         first, last = part.read.stored_range(part.first, part.last)
         if first < start or last > start + size:
             return None
-        return self._open(sink)[target + first - start : target + last - start]
+        memory = self._open(sink)
+        return None if memory is None else memory[target + first - start : target + last - start]
 
     def _check(self, part: Part, view: memoryview) -> None:
         read = part.read
@@ -220,38 +247,53 @@ class _Work:
             hint="restore the object from a copy, or load an earlier checkpoint",
         )
 
-    def _deliver(self, part: Part, staged: memoryview, stack: ExitStack) -> None:
+    def _decode(self, part: Part, stored: memoryview) -> None:
+        """Delivers an encoded part, decoded; its memory is free again before the next part needs as much."""
         read = part.read
         start = part.first * read.block
-        stop = min(part.last * read.block, read.nbytes)
-        if read.chain:
-            decoded = stack.enter_context(staging.buffer(stop - start))[: stop - start]
-            base, _ = read.stored_range(part.first, part.last)
+        base, _ = read.stored_range(part.first, part.last)
+        with ExitStack() as stack:
+            size = min(part.last * read.block, read.nbytes) - start
+            decoded = stack.enter_context(self._staging.buffer(size))[:size]
             for block in range(part.first, part.last):
                 first, last = read.stored_range(block, block + 1)
                 at = block * read.block
-                size = min(read.block, read.nbytes - at)
+                count = min(read.block, read.nbytes - at)
                 try:
-                    data = decode_block(read.chain, staged[first - base : last - base], size)
+                    data = decode_block(read.chain, stored[first - base : last - base], count)
                 except Corrupt as error:
                     raise Corrupt(error.code, error.message, key=self._keys[read.object]) from error
-                copy_bytes(decoded[at - start : at - start + size], memoryview(data))
-            staged = decoded
+                copy_bytes(decoded[at - start : at - start + count], memoryview(data))
+            self._deliver(part, decoded, stack)
+
+    def _deliver(self, part: Part, staged: memoryview, stack: ExitStack) -> None:
+        """Moves a part's decoded bytes to its sinks; ``stack`` waits for copies before it gives the memory back."""
+        read = part.read
+        start = part.first * read.block
+        stop = min(part.last * read.block, read.nbytes)
         region = Region(
             read.region.box, read.region.start + start * 8 // read.bits, read.region.start + stop * 8 // read.bits
         )
         for sink, wanted in read.targets:
-            scatter(staged, region, self._open(sink), wanted, read.bits)
+            memory = self._open(sink)
+            if memory is not None:
+                scatter(staged, region, memory, wanted, read.bits)
+                continue
+            copies = region_copies(region, wanted)
+            if copies:
+                taker = cast("StagedSink", self._sinks[sink])
+                wait = taker.take(staged, byte_copies(copies, read.bits))
+                if wait is not None:
+                    stack.callback(wait)
 
-    def _open(self, sink: int) -> memoryview:
+    def _open(self, sink: int) -> memoryview | None:
         if self._parts[sink] == 1:
             # Nobody else will ask: no lock, and nothing to remember.
             return self._sinks[sink].open()
         with self._lock:
-            memory = self._memory.get(sink)
-            if memory is None:
-                memory = self._memory[sink] = self._sinks[sink].open()
-            return memory
+            if sink not in self._memory:
+                self._memory[sink] = self._sinks[sink].open()
+            return self._memory[sink]
 
     def _finish(self, part: Part) -> None:
         for sink, _ in part.read.targets:
@@ -260,6 +302,8 @@ class _Work:
                 continue
             with self._lock:
                 self._left[sink] -= 1
-                memory = self._memory.pop(sink, None) if self._left[sink] == 0 else None
-            if memory is not None:
+                is_last = self._left[sink] == 0
+                if is_last:
+                    self._memory.pop(sink, None)
+            if is_last:
                 self._sinks[sink].close()

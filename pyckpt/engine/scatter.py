@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 from pyckpt.engine.buffers import copy_bytes
 from pyckpt.format.geometry import Copy, Ints, Region, region_copies
 
-__all__ = ["scatter"]
+__all__ = ["byte_copies", "scatter"]
 
 _WORDS: Final[dict[int, type[np.generic]]] = {
     8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64, 128: np.complex128,
@@ -22,8 +23,26 @@ def scatter(source: memoryview, region: Region, target: memoryview, wanted: Regi
 
     ``source`` and ``target`` are the bytes of the two regions' memories; ``bits`` is the size of one element.
     """
-    for copy in region_copies(region, wanted):
-        _copy(source, target, copy, bits)
+    for copy in byte_copies(region_copies(region, wanted), bits):
+        _copy(source, target, copy, max(8, bits))
+
+
+def byte_copies(copies: Sequence[Copy], bits: int) -> Sequence[Copy]:
+    """The same copies counted in bytes where elements are smaller than that; their innermost rows are whole bytes."""
+    return copies if bits % 8 == 0 else [_in_bytes(copy, bits) for copy in copies]
+
+
+def _in_bytes(copy: Copy, bits: int) -> Copy:
+    def scaled(numbers: Ints) -> Ints:
+        return tuple([number * bits // 8 for number in numbers])
+
+    return Copy(
+        (*copy.shape[:-1], *scaled(copy.shape[-1:])),
+        copy.src_start * bits // 8,
+        (*scaled(copy.src_strides[:-1]), *copy.src_strides[-1:]),
+        copy.dst_start * bits // 8,
+        (*scaled(copy.dst_strides[:-1]), *copy.dst_strides[-1:]),
+    )
 
 
 def _copy(source: memoryview, target: memoryview, copy: Copy, bits: int) -> None:
@@ -32,11 +51,7 @@ def _copy(source: memoryview, target: memoryview, copy: Copy, bits: int) -> None
         src, dst = copy.src_start * bits // 8, copy.dst_start * bits // 8
         copy_bytes(target[dst : dst + size], source[src : src + size])
         return
-    word = _WORDS.get(bits)
-    if word is None:
-        _copy_rows(source, target, copy, bits)
-        return
-    width = bits // 8
+    word, width = _WORDS[bits], bits // 8
     np.copyto(
         _strided(target, word, copy.shape, copy.dst_start, copy.dst_strides, width),
         _strided(source, word, copy.shape, copy.src_start, copy.src_strides, width),
@@ -50,18 +65,3 @@ def _strided(
     length = 1 + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
     words = np.frombuffer(memory, np.uint8, length * width, start * width).view(word)
     return as_strided(words, shape, [stride * width for stride in strides])
-
-
-def _copy_rows(source: memoryview, target: memoryview, copy: Copy, bits: int) -> None:
-    """Sub-byte elements: only their innermost rows are whole bytes, so rows are copied one by one."""
-    if copy.src_strides[-1] != 1 or copy.dst_strides[-1] != 1:
-        rows, width = copy.shape, 1
-        src_strides, dst_strides = copy.src_strides, copy.dst_strides
-    else:
-        rows, width = copy.shape[:-1], copy.shape[-1]
-        src_strides, dst_strides = copy.src_strides[:-1], copy.dst_strides[:-1]
-    for index in np.ndindex(*rows):
-        src = copy.src_start + sum(i * s for i, s in zip(index, src_strides, strict=True))
-        dst = copy.dst_start + sum(i * s for i, s in zip(index, dst_strides, strict=True))
-        size = width * bits // 8
-        target[dst * bits // 8 : dst * bits // 8 + size] = source[src * bits // 8 : src * bits // 8 + size]

@@ -17,8 +17,10 @@ from pyckpt.torch.dtypes import NAMES, PACKED, TYPES, registry_name, torch_dtype
 from pyckpt.torch.layout import Declared, Layout
 from pyckpt.torch.param_names import ParamNames
 from pyckpt.torch.per_rank import OnResize
+from pyckpt.torch.pinned import pinned
 from pyckpt.torch.placed import is_flattenable, is_ordinary, place
-from pyckpt.torch.sink import TensorSink
+from pyckpt.torch.side_stream import SideStreams, side_streams
+from pyckpt.torch.sink import DeviceSink, TensorSink
 
 __all__ = ["BindOptions", "Filler", "Filling"]
 
@@ -57,6 +59,7 @@ class Filling:
     bound: BoundItem = field(default_factory=BoundItem)
     _fresh: dict[int, torch.Tensor] = field(default_factory=dict)
     _whole: dict[Ints, Region] = field(default_factory=dict)
+    _streams: dict[torch.device, SideStreams | None] = field(default_factory=dict)
 
     def resize_rule(self, own: OnResize) -> OnResize:
         """What happens when the number of coordinates differs: the target's own rule, else that of the load."""
@@ -121,7 +124,7 @@ class Filling:
         region = self._whole.get(shape)
         if region is None:
             region = self._whole[shape] = Region.whole(shape)
-        sink = TensorSink(target.detach(), target.dtype)
+        sink = self._sink(target.detach(), target.dtype)
         self.bound.requests.append(TensorRequest(path, tensor, Target(((region, sink),))))
         return True
 
@@ -141,8 +144,17 @@ class Filling:
         self, tensor: int, path: Path, parts: tuple[tuple[Region, torch.Tensor], ...], stored: torch.dtype
     ) -> None:
         """Plans the read of regions into these views."""
-        pieces: tuple[tuple[Region, Sink], ...] = tuple((r, TensorSink(view.detach(), stored)) for r, view in parts)
+        pieces = tuple((region, self._sink(view.detach(), stored)) for region, view in parts)
         self.bound.requests.append(TensorRequest(path, tensor, Target(pieces)))
+
+    def _sink(self, tensor: torch.Tensor, stored: torch.dtype) -> Sink:
+        if tensor.is_cpu:
+            return TensorSink(tensor, stored)
+        device = tensor.device
+        if device not in self._streams:
+            self._streams[device] = side_streams(device)
+        streams = self._streams[device]
+        return TensorSink(tensor, stored) if streams is None else DeviceSink(tensor, stored, streams)
 
     def fresh_tensor(self, ref: TensorRef, path: Path, device: torch.device | str | None = None) -> torch.Tensor:
         """A new tensor for a node, planned to be filled; the same one for every name of one tensor."""
@@ -207,6 +219,11 @@ class Filling:
                     hint="was it saved by another version of this object?",
                 ) from error
 
+        if self._streams:
+            self.bound.staging = pinned
+        for streams in self._streams.values():
+            if streams is not None:
+                streams.follow()
         self.bound.finish = guarded
         return self.bound
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import torch
 
-__all__ = ["TensorSource", "byte_tensor", "host_bytes", "host_view", "is_direct"]
+__all__ = ["TensorSource", "byte_tensor", "host_bytes", "host_view", "is_direct", "lies_plain"]
 
 _READ: Final = 0x100
 _WRITE: Final = 0x200
@@ -20,8 +20,13 @@ _from_memory.restype = ctypes.py_object  # type: ignore[attr-defined]
 
 def is_direct(tensor: torch.Tensor) -> bool:
     """True if the memory of the tensor, as it lies, is its elements in row-major order on the host."""
+    return tensor.is_cpu and lies_plain(tensor)
+
+
+def lies_plain(tensor: torch.Tensor) -> bool:
+    """True if the memory of the tensor, wherever it is, holds its elements in row-major order."""
     # A lazily conjugated or negated tensor is contiguous, but its memory holds other values.
-    return tensor.device.type == "cpu" and tensor.is_contiguous() and not (tensor.is_conj() or tensor.is_neg())
+    return tensor.is_contiguous() and not (tensor.is_conj() or tensor.is_neg())
 
 
 def host_view(tensor: torch.Tensor, *, writable: bool = False) -> memoryview:

@@ -7,7 +7,8 @@ in the middle of a row, are cut into as few views as can say them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +16,7 @@ import torch
 from pyckpt.errors import UsageError
 from pyckpt.format.geometry import Ints, row_major_strides
 
-__all__ = ["Window", "gather", "put", "split_windows", "strided_view"]
+__all__ = ["Window", "gather", "put", "split_windows", "strided_view", "writing"]
 
 MOST_WINDOWS = 64
 """Beyond so many views one indexed copy is cheaper, and they are nothing that a region's copy brings about."""
@@ -138,7 +139,7 @@ def put(tensor: torch.Tensor, start: int, shape: Ints, strides: Ints, values: to
     """
     if 0 in shape:
         return
-    with torch.no_grad():
+    with writing(tensor):
         target, values = _like(tensor.detach(), values.detach())
         values_start = int(values.storage_offset())
         windows = split_windows(_size(target), start, shape, strides, values_start, tuple(values.stride()))
@@ -151,6 +152,14 @@ def put(tensor: torch.Tensor, start: int, shape: Ints, strides: Ints, values: to
         target = target.reshape(1) if target.dim() == 0 else target
         for window in windows:
             window.view_of(target).copy_(values.as_strided(window.shape, window.other_strides, window.other_start))
+
+
+@contextmanager
+def writing(tensor: torch.Tensor) -> Iterator[None]:
+    """Lets views of the tensor be written: without gradients, and in the mode that the tensor was made in."""
+    # Of a view that is made in the other mode, a write either isn't counted as a new version, or is refused.
+    with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+        yield
 
 
 def _size(tensor: torch.Tensor) -> Ints:

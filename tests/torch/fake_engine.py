@@ -9,7 +9,7 @@ import numpy as np
 from pyckpt.engine.leaves import TensorLeaf
 from pyckpt.errors import StateMismatch
 from pyckpt.format.dtypes import dtype_of
-from pyckpt.format.geometry import region_boxes
+from pyckpt.format.geometry import region_boxes, region_copies
 from pyckpt.format.tree import Flattened, Indexed, TensorRef, map_leaves
 
 MISSING = 0xA5
@@ -101,13 +101,18 @@ def load(item, binder, *, strict=True):
     for request in bound.requests:
         dtype, _, data, _ = item.leaves[request.tensor]
         for region, sink in request.target.pieces:
-            out = sink.open()
+            memory = sink.open()
+            out = memoryview(bytearray(sink.nbytes)) if memory is None else memory
             assert len(out) == sink.nbytes == region.elements * item_bytes(dtype)
             flat = np.frombuffer(out, np.uint8).reshape(-1, item_bytes(dtype))
             for box, first in region_boxes(region):
                 where = tuple(slice(o, o + s) for o, s in zip(box.offset, box.size, strict=True))
                 part = data[where]
                 flat[first : first + math.prod(box.size)] = part.reshape(-1, item_bytes(dtype))
-            del out
+            if memory is None and region.elements:
+                wait = sink.take(out, region_copies(region, region))
+                if wait is not None:
+                    wait()
+            del out, memory
             sink.close()
     return bound.finish()

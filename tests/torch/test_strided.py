@@ -177,6 +177,19 @@ def test_casts_and_pending_conjugation():
     assert torch.equal(gather(z.conj(), 1, (2, 2), (2, 1)), z.conj().reshape(-1)[1:5].reshape(2, 2))
 
 
+@pytest.mark.parametrize("stored", [torch.float32, torch.float64])
+@pytest.mark.parametrize("made_in", [True, False])
+@pytest.mark.parametrize("written_in", [True, False])
+def test_inference_mode(made_in, written_in, stored):
+    with torch.inference_mode(made_in):
+        tensor = torch.zeros(3, 4).T
+    with torch.inference_mode(written_in):
+        put(tensor, 0, (12,), (1,), torch.arange(12, dtype=stored))
+        put(tensor, 0, (3,), (4,), torch.tensor([7, 8, 9], dtype=stored))
+        assert gather(tensor, 0, (12,), (1,)).tolist() == [7, 1, 2, 3, 8, 5, 6, 7, 9, 9, 10, 11]
+    assert made_in or tensor._version > 0
+
+
 def test_autograd_sees_the_change():
     leaf = torch.ones(3, 4, requires_grad=True)
     squared = (leaf * leaf).sum()
