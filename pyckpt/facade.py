@@ -116,7 +116,14 @@ def load_report(
         binders = None if into is None else partial(framework.binders, into, coordinator, options, layout or {})
         with no_cycle_collection():
             return load_checkpoint(
-                store, name, binders, framework.fresh(device), items=items, options=options, coordinator=coordinator
+                store,
+                name,
+                binders,
+                framework.fresh(device),
+                items=items,
+                options=options,
+                coordinator=coordinator,
+                exchanger=framework.exchanger(),
             )
     finally:
         coordinator.close()

@@ -14,6 +14,7 @@ import numpy as np
 
 from pyckpt.engine.coordinator import Coordinator, Single
 from pyckpt.engine.leaves import Binder, ItemState
+from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
 from pyckpt.errors import UsageError
 
@@ -38,6 +39,9 @@ class Framework(Protocol):
 
     def fresh(self, device: object) -> Binder:
         """A binder that makes new tensors."""
+
+    def exchanger(self) -> Exchanger | None:
+        """What passes on among ranks what one of them has read, where ranks can do that."""
 
     def wrap(self, data: bytearray, dtype: str, shape: tuple[int, ...]) -> Any:
         """An array over the bytes."""
@@ -96,6 +100,10 @@ class NumpyFramework:
 
         del device
         return FreshArrayBinder()
+
+    def exchanger(self) -> Exchanger | None:
+        """There is one process."""
+        return None
 
     def wrap(self, data: bytearray, dtype: str, shape: tuple[int, ...]) -> Any:
         """An array over the bytes."""

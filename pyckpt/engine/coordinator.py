@@ -1,11 +1,12 @@
 """How the writers of one save, or the readers of one load, speak to each other.
 
-Three calls are enough: everybody sends something to the coordinator (rank 0), and the coordinator answers everybody.
+Everybody sends something to the coordinator (rank 0), and the coordinator answers everybody; that is all.
 No tensor travels here. Implementations for process groups live with their framework.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 __all__ = ["Coordinator", "Single"]
@@ -31,6 +32,9 @@ class Coordinator(Protocol):
     def announce(self, what: str, payload: bytes | None) -> bytes:
         """Gives what rank 0 passes to every rank. Raises RankError when rank 0 doesn't answer."""
 
+    def check(self, ranks: Sequence[int]) -> None:
+        """Raises RankError ``rank.failed`` if one of these ranks has fallen silent; cheap enough to be called often."""
+
     def close(self) -> None:
         """Ends the conversation: stops signs of life and clears what was left in the medium."""
 
@@ -50,6 +54,9 @@ class Single:
         """Gives the payload back."""
         del what
         return payload or b""
+
+    def check(self, ranks: Sequence[int]) -> None:
+        """There is nobody else."""
 
     def close(self) -> None:
         """Nothing to end."""

@@ -95,6 +95,8 @@ class LiveTargets:
     """Where the regions of this rank go."""
     differing: Found
     surplus: Found
+    notes: tuple[bytes, ...]
+    """By rank, what its caller had to say."""
 
 
 def agree_on_source(
@@ -207,8 +209,12 @@ def agree_on_targets(
     coordinator: Coordinator,
     bind: Callable[[], Mapping[str, BoundItem]],
     dtype_of: Callable[[Sink], str],
+    note: Callable[[Mapping[str, BoundItem]], bytes],
 ) -> LiveTargets:
-    """What every rank wants, by what ``bind`` gives on each; whatever it raises is raised on all ranks."""
+    """What every rank wants, by what ``bind`` gives on each, and what every rank notes of it.
+
+    Whatever these raise is raised on all ranks.
+    """
     bound: dict[str, BoundItem] = {}
     sinks: dict[Wanted, list[Sink]] = defaultdict(list)
 
@@ -222,14 +228,15 @@ def agree_on_targets(
                     regions[key].append((request.tensor, region))
                     sinks[key].append(sink)
         wants = [[*key, pack_placements(placements)] for key, placements in regions.items()]
-        data: bytes = msgpack.packb([pack_findings(bound), wants])
+        data: bytes = msgpack.packb([pack_findings(bound), wants, note(bound)])
         return squeeze(data)
 
     def join(contributions: Sequence[bytes]) -> bytes:
         each = [msgpack.unpackb(unsqueeze(data)) for data in contributions]
-        return squeeze(msgpack.packb([join_findings([findings for findings, _ in each]), [wants for _, wants in each]]))
+        findings, wants, notes = zip(*each, strict=True)
+        return squeeze(msgpack.packb([join_findings(findings), wants, notes]))
 
-    findings, by_rank = msgpack.unpackb(unsqueeze(round_trip(coordinator, "target", contribute, join)))
+    findings, by_rank, notes = msgpack.unpackb(unsqueeze(round_trip(coordinator, "target", contribute, join)))
     differing, surplus = unpack_findings(findings)
     wanted: dict[Wanted, list[tuple[Region, ...]]] = {}
     known: dict[tuple[int, ...], Region] = {}
@@ -243,6 +250,7 @@ def agree_on_targets(
         {key: tuple(each) for key, each in sinks.items()},
         differing,
         surplus,
+        tuple(notes),
     )
 
 

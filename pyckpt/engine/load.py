@@ -10,15 +10,16 @@ from typing import Any
 import msgpack
 
 from pyckpt.engine.coordinator import Coordinator
+from pyckpt.engine.exchange_agree import agree_on_targets
 from pyckpt.engine.leaves import Binder, BoundItem
-from pyckpt.engine.load_plan import plan_jobs, plan_reads
-from pyckpt.engine.mismatches import join_findings, pack_findings, refuse_mismatches, unpack_findings
+from pyckpt.engine.load_items import Reading
+from pyckpt.engine.load_shared import Exchanger, plan_shared_load, read_together
+from pyckpt.engine.mismatches import Found, join_findings, pack_findings, refuse_mismatches, unpack_findings
 from pyckpt.engine.open import OpenItem, checked_root, decode_item, manifest_bytes, root_bytes
-from pyckpt.engine.options import LoadOptions, Progress
-from pyckpt.engine.read import Fetched, check_objects, read_jobs
+from pyckpt.engine.options import LoadOptions
+from pyckpt.engine.read import check_objects
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
-from pyckpt.engine.threads import default_threads
 from pyckpt.errors import NotFound
 from pyckpt.format.root import Root
 from pyckpt.storage.base import Store
@@ -44,11 +45,13 @@ def load(
     items: Sequence[str] | None,
     options: LoadOptions,
     coordinator: Coordinator,
+    exchanger: Exchanger | None = None,
 ) -> Loaded:
     """Fills what the binders want from the checkpoint ``name``; without binders, loads ``items`` (or all) by ``fresh``.
 
     Nothing is changed before every rank has found that its targets fit. A failure on one rank, at any time, is raised
-    on all. Raises NotFound, Corrupt, Unsupported, StateMismatch (``findings`` has them all), RankError, StoreError.
+    on all. With an ``exchanger``, ranks that want the same may read it once (``LoadOptions.replicas``). Raises
+    NotFound, Corrupt, Unsupported, StateMismatch (``findings`` has them all), RankError, StoreError.
     """
     begin = time.perf_counter()
     chosen: dict[str, Binder] = {}
@@ -63,64 +66,57 @@ def load(
         store, name, choose, lambda: list(chosen) if binders else wanted_items, options.expect, coordinator
     )
     wanted = chosen if binders is not None else dict.fromkeys(opened, fresh)
-    bound: dict[str, BoundItem] = {}
 
-    def bind() -> bytes:
+    def bind() -> dict[str, BoundItem]:
         if coordinator.rank == 0 and options.strict:
             # Fresh tensors are allocated while they are bound: the bytes that the manifest claims have to exist first.
             for item in wanted:
                 check_objects(store, opened[item])
-        for item, binder in wanted.items():
-            bound[item] = binder.bind(opened[item])
-        return pack_findings(bound)
+        return {item: binder.bind(opened[item]) for item, binder in wanted.items()}
 
-    differing, surplus = unpack_findings(round_trip(coordinator, "bind", bind, join_findings))
+    if exchanger is None or coordinator.size == 1 or options.replicas == "read":
+        bound, differing, surplus = _bind_alone(coordinator, bind)
+        shared = None
+    else:
+        targets = agree_on_targets(coordinator, bind, exchanger.dtype_of, exchanger.note)
+        bound, differing, surplus = targets.bound, targets.differing, targets.surplus
+        always = options.replicas == "exchange"
+        shared = plan_shared_load(targets, opened, exchanger, coordinator, always=always)
     refuse_mismatches(name, differing + surplus if options.strict else differing)
-    counts = [0, 0, 0]
-    staging = 0
-
-    def read() -> bytes:
-        nonlocal staging
-        meter = _Meter(options.progress, sum(_planned(opened[item], bound[item]) for item in bound))
-        for item, each in bound.items():
-            tensors, arrived, fetched = _read_item(store, opened[item], each, options, meter)
-            counts[0] += tensors
-            counts[1] += arrived
-            counts[2] += fetched.bytes
-            staging = max(staging, fetched.staging)
-        return b""
-
-    round_trip(coordinator, "read", read, lambda _: b"")
+    requests = {item: each.requests for item, each in bound.items()} if shared is None else shared.requests
+    reading = Reading(store, opened, options)
+    stagings = {item: each.staging for item, each in bound.items()}
+    read_together(coordinator, lambda: reading.run(requests, stagings), shared)
     values = {item: each.finish() for item, each in bound.items()}
     skipped = tuple(finding for each in bound.values() for finding in each.skipped)
     skipped += tuple(finding for _, finding in surplus)
-    url = f"{store.url.rstrip('/')}/{name}"
-    tensors, arrived, fetched = counts
-    report = LoadReport(url, root.digest, tensors, arrived, fetched, time.perf_counter() - begin, skipped, staging)
+    placed = [request for each in bound.values() for request in each.requests]
+    report = LoadReport(
+        url=f"{store.url.rstrip('/')}/{name}",
+        digest=root.digest,
+        tensors=len(placed),
+        bytes=sum(sink.nbytes for request in placed for _, sink in request.target.pieces),
+        read=reading.fetched,
+        seconds=time.perf_counter() - begin,
+        skipped=skipped,
+        staging=reading.staging,
+        exchanged=shared is not None,
+    )
     return Loaded(report, root, values)
 
 
-class _Meter:
-    """Joins the progress of several items into one."""
+def _bind_alone(
+    coordinator: Coordinator, bind: Callable[[], Mapping[str, BoundItem]]
+) -> tuple[Mapping[str, BoundItem], Found, Found]:
+    """This rank's items, and the mismatches of all ranks."""
+    bound: dict[str, BoundItem] = {}
 
-    def __init__(self, report: Progress | None, total: int) -> None:
-        self._report, self._total, self._before = report, total, 0
+    def contribute() -> bytes:
+        bound.update(bind())
+        return pack_findings(bound)
 
-    def item(self) -> Progress | None:
-        if self._report is None:
-            return None
-        before, report = self._before, self._report
-
-        def show(done: int, total: int) -> None:
-            self._before = before + done
-            report(min(before + done, self._total), max(self._total, before + total))
-
-        return show
-
-
-def _planned(item: OpenItem, bound: BoundItem) -> int:
-    tensors = item.manifest.tensors
-    return sum(tensors.nbytes_of(number) for number in {request.tensor for request in bound.requests})
+    differing, surplus = unpack_findings(round_trip(coordinator, "bind", contribute, join_findings))
+    return bound, differing, surplus
 
 
 def _open(
@@ -157,27 +153,3 @@ def _wanted(root: Root, name: str, items: list[str] | None) -> list[str]:
             hint=f"items are: {', '.join(sorted(root.items)) or 'none'}",
         )
     return wanted
-
-
-def _read_item(
-    store: Store, item: OpenItem, bound: BoundItem, options: LoadOptions, meter: _Meter
-) -> tuple[int, int, Fetched]:
-    """Reads what one item's requests want: (tensors, bytes that arrived, what the read took)."""
-    if not bound.requests:
-        return 0, 0, Fetched(0, 0)
-    reads, sinks = plan_reads(item.manifest, bound.requests)
-    jobs = plan_jobs(reads, gap_bytes=options.gap_bytes)
-    if not jobs:
-        return len(bound.requests), 0, Fetched(0, 0)
-    fetched = read_jobs(
-        store,
-        item.manifest,
-        item.object_keys,
-        jobs,
-        sinks,
-        threads=options.threads or default_threads(),
-        verify=options.verify,
-        progress=meter.item(),
-        staging=bound.staging,
-    )
-    return len(bound.requests), sum(sink.nbytes for sink in sinks), fetched

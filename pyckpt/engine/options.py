@@ -96,6 +96,9 @@ class LoadOptions:
     verify: bool = True
     """Check the digest of every block that is read."""
     threads: int | None = None
+    replicas: Literal["read", "exchange", "auto"] = "auto"
+    """What several ranks want alike: each reads it, or one of them does and the process group passes it on; ``auto``
+    exchanges where it is worth while."""
     framework: Literal["auto", "torch", "numpy"] = "auto"
     """What fresh tensors are made of."""
     timeout: float = 1800.0
@@ -104,6 +107,11 @@ class LoadOptions:
     gap_bytes: int = 64 << 10
     """Two wanted ranges closer than this are read as one."""
     progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range: UsageError ``usage.invalid``."""
+        if self.replicas not in ("read", "exchange", "auto"):
+            raise UsageError("usage.invalid", f"replicas is {self.replicas!r}, expected read, exchange or auto")
 
 
 @dataclass(frozen=True, slots=True)

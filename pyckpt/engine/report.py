@@ -51,6 +51,8 @@ class LoadReport:
     seconds: float
     skipped: tuple[Finding, ...] = ()
     """What a load that is not strict left aside."""
+    exchanged: bool = False
+    """True if what several ranks wanted was read by one of them and passed on."""
     staging: int = 0
     """Most host memory in use at one time for bytes on their way to a device, another order or another dtype."""
 

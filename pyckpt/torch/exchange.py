@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import torch
 
 from pyckpt.engine.exchange_moves import Move
 from pyckpt.engine.exchange_waves import ALIGNMENT, Message, Schedule
 from pyckpt.torch.places import Copies, place_of, place_on_wire
-from pyckpt.torch.wire import Wire
+from pyckpt.torch.wire import Letter, Posted, Wire
 
 __all__ = ["Exchange", "Pieces", "Ready", "wire_dtype"]
 
@@ -38,8 +38,8 @@ class _Wave:
     routes: dict[int, None] = field(default_factory=dict)
     """Whose values are sent, in order."""
     pack: Copies = field(default_factory=Copies)
-    sends: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
-    receives: list[tuple[int, int, torch.Tensor]] = field(default_factory=list)
+    sends: list[Letter] = field(default_factory=list)
+    receives: list[Letter] = field(default_factory=list)
     unpack: Copies = field(default_factory=Copies)
 
 
@@ -75,18 +75,18 @@ class Exchange:
     def run(self, ready: Ready | None = None, *, local: bool = True) -> None:
         """Moves all values. ``local=False`` leaves out what a rank has itself: it is where it belongs already."""
         with torch.no_grad():
-            under_way: tuple[_Wave, list[Any]] | None = None
+            under_way: tuple[_Wave, Posted] | None = None
             for wave in self._waves:
                 if ready is not None:
                     for route in wave.routes:
                         ready(route)
                 wave.pack.run()
-                works = self._wire.post(wave.sends, wave.receives)
+                posted = self._wire.post(wave.sends, wave.receives)
                 if under_way is not None:
                     self._settle(*under_way)
                 elif local:
                     self._local.run()
-                under_way = wave, works
+                under_way = wave, posted
             if under_way is not None:
                 self._settle(*under_way)
             elif local:
@@ -97,8 +97,8 @@ class Exchange:
             if not tensor.is_inference():
                 torch.autograd.graph.increment_version(tensor)
 
-    def _settle(self, wave: _Wave, works: list[Any]) -> None:
-        self._wire.finish(works)
+    def _settle(self, wave: _Wave, posted: Posted) -> None:
+        self._wire.finish(posted)
         wave.unpack.run()
 
     def _prepare(self, schedule: Schedule) -> list[_Wave]:

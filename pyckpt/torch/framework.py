@@ -11,11 +11,13 @@ from torch.distributed.tensor import DTensor
 
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.leaves import Binder, ItemState
+from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
 from pyckpt.torch.bind import BindOptions, FreshBinder, binders
 from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.group import coordinator_for
+from pyckpt.torch.load_exchange import LoadExchanger
 
 __all__ = ["TorchFramework"]
 
@@ -55,6 +57,10 @@ class TorchFramework:
     def fresh(self, device: object) -> Binder:
         """A binder that makes new tensors on ``device``."""
         return FreshBinder(device)  # type: ignore[arg-type]
+
+    def exchanger(self) -> Exchanger | None:
+        """The default process group, where there is one."""
+        return LoadExchanger() if torch.distributed.is_available() and torch.distributed.is_initialized() else None
 
     def wrap(self, data: bytearray, dtype: str, shape: tuple[int, ...]) -> torch.Tensor:
         """A tensor over the bytes."""

@@ -10,7 +10,7 @@ import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -91,6 +91,8 @@ class GroupCoordinator:
         self._round = 0
         self._spent: list[str] = []
         self._gone_ranks: set[int] = set()
+        self._looked = 0.0
+        self._signs: dict[int, tuple[bytes, float]] = {}
         # Before anything can go wrong: a rank that never gave a sign counts as late, not as dead.
         with suppress(*_GONE):
             self._store.set(f"alive/{rank}", "0")
@@ -132,6 +134,16 @@ class GroupCoordinator:
         if self._round == 1:
             self._leave_lobby()
         return self._get(key)
+
+    def check(self, ranks: Sequence[int]) -> None:
+        """Looks for signs of life now and then; see the protocol."""
+        now = time.monotonic()
+        if now - self._looked < self._silence / 16:
+            return
+        self._looked = now
+        silent = [rank for rank in ranks if self._is_silent(rank, self._signs, now)]
+        if silent:
+            raise self._lost("rank.failed", silent, "exchange", f"gave no sign of life for {self._silence:g} s")
 
     def close(self) -> None:
         """Ends the conversation. Rank 0 waits a moment until all have heard the last word: it may host the store."""

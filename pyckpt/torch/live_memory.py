@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 
-from pyckpt.engine.leaves import Sink, Source
+from pyckpt.engine.leaves import BoundItem, Sink, Source
 from pyckpt.errors import UsageError
 from pyckpt.torch.dtypes import registry_name
-from pyckpt.torch.sink import TensorSink
+from pyckpt.torch.sink import DeviceSink, TensorSink
 from pyckpt.torch.source import TensorSource
 
-__all__ = ["refuse_shared_memory", "same_memory", "sink_dtype", "tensor_of"]
+__all__ = [
+    "has_accelerator",
+    "refuse_shared_memory",
+    "same_memory",
+    "sink_dtype",
+    "tensor_of",
+    "tensors_of",
+]
 
 
 def tensor_of(end: Source | Sink) -> torch.Tensor:
     """The tensor that a source reads or a sink fills. UsageError for memory of another framework."""
-    if isinstance(end, (TensorSource, TensorSink)):
+    if isinstance(end, (TensorSource, TensorSink, DeviceSink)):
         return end.tensor
     raise UsageError("usage.invalid", f"a {type(end).__name__} holds no torch tensor")
+
+
+def tensors_of(bound: Mapping[str, BoundItem]) -> list[torch.Tensor]:
+    """All tensors that are to be filled."""
+    requests = (request for each in bound.values() for request in each.requests)
+    return [tensor_of(sink) for request in requests for _, sink in request.target.pieces]
+
+
+def has_accelerator(tensors: Iterable[torch.Tensor]) -> bool:
+    """True if one of them is not in host memory."""
+    return any(tensor.device.type != "cpu" for tensor in tensors)
 
 
 def sink_dtype(sink: Sink) -> str:

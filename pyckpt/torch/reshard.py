@@ -19,7 +19,6 @@ from pyckpt.engine.exchange_text import describe
 from pyckpt.engine.exchange_waves import Schedule, schedule_of
 from pyckpt.engine.leaves import BoundItem, ItemState, Piece
 from pyckpt.engine.options import ReshardOptions
-from pyckpt.engine.rounds import round_trip
 from pyckpt.engine.slots import number_leaves
 from pyckpt.errors import Finding, StateMismatch
 from pyckpt.format.dtypes import dtype_of
@@ -28,9 +27,16 @@ from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.exchange import Exchange, wire_dtype
 from pyckpt.torch.group import coordinator_for
-from pyckpt.torch.live_memory import refuse_shared_memory, same_memory, sink_dtype, tensor_of
+from pyckpt.torch.live_memory import (
+    has_accelerator,
+    refuse_shared_memory,
+    same_memory,
+    sink_dtype,
+    tensor_of,
+    tensors_of,
+)
 from pyckpt.torch.targets import SINGLE, as_items, is_single, target_binders
-from pyckpt.torch.wire import Wire, wire_device
+from pyckpt.torch.wire import Wire, open_wire
 
 __all__ = ["ReshardReport", "Resharder", "reshard"]
 
@@ -110,7 +116,7 @@ class Resharder:
             )
             self._schedule: Schedule = schedule_of(self.plan, self._rank)
             self._wire = Wire(group)
-            self._device = self._agree_on_device(coordinator, group)
+            self._device = open_wire(group, self._size, accelerated=b"\1" in self._targets.notes)
         finally:
             coordinator.close()
         held = [self._source.items[key.item].own[key.tensor] for key in self._targets.wanted]
@@ -171,7 +177,7 @@ class Resharder:
             binders = target_binders(target, items, options, dtype=None if is_rule else wanted)
             return {name: binder.bind(items[name]) for name, binder in binders.items()}
 
-        targets = agree_on_targets(coordinator, bind, sink_dtype)
+        targets = agree_on_targets(coordinator, bind, sink_dtype, self._look_at_memory)
         found = targets.differing + targets.surplus if self._options.strict else targets.differing
         if found:
             findings = [
@@ -186,24 +192,13 @@ class Resharder:
             )
         return targets
 
-    def _agree_on_device(self, coordinator: Coordinator, group: dist.ProcessGroup | None) -> torch.device:
-        """Where messages lie; with an accelerator the group's communicator is made now, by all ranks."""
-
-        def has_accelerator() -> bytes:
-            sources = [
-                tensor_of(piece.source) for item in self._source.items.values() for own in item.own for piece in own
-            ]
-            targets = [tensor_of(sink) for sinks in self._targets.sinks.values() for sink in sinks]
-            refuse_shared_memory(sources, targets)
-            return bytes([any(tensor.device.type != "cpu" for tensor in (*sources, *targets))])
-
-        answer = round_trip(coordinator, "device", has_accelerator, lambda each: bytes([b"\1" in each]))
-        if self._size == 1:
-            return torch.device("cpu")
-        device = wire_device(group, accelerated=answer == b"\1")
-        if device.type != "cpu":
-            dist.all_reduce(torch.zeros(1, device=device), group=group)
-        return device
+    def _look_at_memory(self, bound: Mapping[str, BoundItem]) -> bytes:
+        """Whether a tensor here is on an accelerator. Raises UsageError for memory that is source and target."""
+        own = (pieces for item in self._source.items.values() for pieces in item.own)
+        sources = [tensor_of(piece.source) for pieces in own for piece in pieces]
+        targets = tensors_of(bound)
+        refuse_shared_memory(sources, targets)
+        return bytes([has_accelerator((*sources, *targets))])
 
     def _bind(self, sources: list[list[torch.Tensor]]) -> Exchange:
         targets, dtypes = [], []

@@ -40,6 +40,10 @@ class TensorSink:
         put_all(self.tensor, host_bytes(staged), self.stored, copies)
         return None
 
+    def onto(self, tensor: torch.Tensor) -> TensorSink:
+        """A sink of the same kind for another tensor."""
+        return TensorSink(tensor, self.stored)
+
     def close(self) -> None:
         """Tells autograd that the values changed."""
         if self._is_direct and self.nbytes and not self.tensor.is_inference():
@@ -69,6 +73,10 @@ class DeviceSink:
     def take(self, staged: memoryview, copies: Sequence[Copy]) -> Callable[[], None] | None:
         """Queues the copies; what it gives waits for them."""
         return self._streams.run(lambda: self._copy(host_bytes(staged), copies))
+
+    def onto(self, tensor: torch.Tensor) -> DeviceSink:
+        """A sink of the same kind for another tensor."""
+        return DeviceSink(tensor, self.stored, self._streams)
 
     def close(self) -> None:
         """Everything has been waited for."""

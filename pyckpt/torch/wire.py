@@ -2,28 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
 
-from pyckpt.errors import RankError
+from pyckpt.errors import RankError, UsageError
 
-__all__ = ["Wire", "wire_device"]
+__all__ = ["Letter", "Posted", "Wire", "can_carry", "open_wire"]
+
+LOOK_SECONDS = 0.25
+"""How often the watch is called while nothing arrives."""
+
+Letter: TypeAlias = tuple[int, int, torch.Tensor]
+"""Rank of the group, tag, and contiguous bytes."""
 
 
-def wire_device(group: dist.ProcessGroup | None, *, accelerated: bool) -> torch.device:
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """Messages under way."""
+
+    works: tuple[Any, ...]
+    peers: Sequence[int]
+    """Ranks of the group at their other ends."""
+
+
+def can_carry(group: dist.ProcessGroup | None, *, accelerated: bool) -> bool:
+    """Whether the group can send tensors that are on accelerators, or on hosts alone."""
+    backends = _backends(group)
+    return "cpu" in backends or (accelerated and _device_of(backends) is not None)
+
+
+def open_wire(group: dist.ProcessGroup | None, size: int, *, accelerated: bool) -> torch.device:
     """Where wire buffers lie: on the accelerator if tensors are there and the group can send from it, else the host.
 
-    ``accelerated`` must be the same on all ranks.
+    All ``size`` ranks call it with the same ``accelerated``. Raises UsageError where the group can send from neither.
     """
-    if accelerated and torch.accelerator.is_available():
-        device = torch.accelerator.current_accelerator()
-        if device is not None and device.type in _backends(group):
-            return torch.device(device.type, torch.accelerator.current_device_index())
+    if size == 1:
+        return torch.device("cpu")
+    backends = _backends(group)
+    device = _device_of(backends) if accelerated else None
+    if device is not None:
+        # The group's communicator is made by its first operation, in which all ranks have to take part.
+        dist.all_reduce(torch.zeros(1, device=device), group=group)
+        return device
+    if "cpu" not in backends:
+        raise UsageError(
+            "usage.invalid",
+            f"the process group serves {', '.join(sorted(backends)) or 'no device'}, the tensors are on the host",
+            hint='init_process_group("cpu:gloo,cuda:nccl") serves both',
+        )
     return torch.device("cpu")
+
+
+def _device_of(backends: dict[str, str]) -> torch.device | None:
+    """The accelerator, if the group sends from its memory; gloo lists every device, and sends from the host alone."""
+    device = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if device is None or backends.get(device.type, "gloo") == "gloo":
+        return None
+    return torch.device(device.type, torch.accelerator.current_device_index())
 
 
 def _backends(group: dist.ProcessGroup | None) -> dict[str, str]:
@@ -32,47 +74,73 @@ def _backends(group: dist.ProcessGroup | None) -> dict[str, str]:
     return dict(pair.split(":", 1) for pair in str(config).split(",") if ":" in pair)
 
 
-@dataclass(slots=True)
 class Wire:
     """Sends and receives byte tensors; counts what it really hands to the group."""
 
-    group: dist.ProcessGroup | None
-    sent: int = 0
-    """Bytes, since the wire was made."""
-    received: int = 0
+    def __init__(self, group: dist.ProcessGroup | None, watch: Callable[[Sequence[int]], None] | None = None) -> None:
+        """``watch`` is called now and then with the ranks that are waited for; what it raises ends the waiting."""
+        self._group = group
+        self._watch = watch
+        self.sent = 0
+        """Bytes, since the wire was made."""
+        self.received = 0
 
-    def peer(self, rank: int) -> int:
-        """Global rank of a rank of the group."""
-        return rank if self.group is None else dist.get_global_rank(self.group, rank)
-
-    def post(
-        self, sends: Sequence[tuple[int, int, torch.Tensor]], receives: Sequence[tuple[int, int, torch.Tensor]]
-    ) -> list[Any]:
-        """Begins to send and receive contiguous byte tensors, (rank of the group, tag, bytes) each.
-
-        Gives what ``finish`` wants. Raises RankError when the group says that a peer is gone.
-        """
+    def post(self, sends: Sequence[Letter], receives: Sequence[Letter]) -> Posted:
+        """Begins to send and receive. Raises RankError when the group says that a peer is gone."""
         operations = [
-            dist.P2POp(function, data, self.peer(rank), self.group, tag)
+            dist.P2POp(function, data, self._peer(rank), self._group, tag)
             for function, listed in ((dist.isend, sends), (dist.irecv, receives))
             for rank, tag, data in listed
         ]
         self.sent += sum(data.nbytes for _, _, data in sends)
         self.received += sum(data.nbytes for _, _, data in receives)
+        peers = sorted({rank for rank, _, _ in (*sends, *receives)})
         if not operations:
-            return []
+            return Posted((), peers)
         try:
-            return list(dist.batch_isend_irecv(operations))
+            return Posted(tuple(dist.batch_isend_irecv(operations)), peers)
         except RuntimeError as error:
             raise _lost(error) from error
 
-    def finish(self, works: Sequence[Any]) -> None:
-        """Waits, on the host or (with an accelerator) on its current stream, until all of ``works`` are done."""
-        try:
-            for work in works:
-                work.wait()
-        except RuntimeError as error:
-            raise _lost(error) from error
+    def finish(self, posted: Posted) -> None:
+        """Waits, on the host or (with an accelerator) on its current stream, until all of it is done."""
+        if not posted.works:
+            return
+        if self._watch is None:
+            _wait(posted.works)
+            return
+        # A wait that has begun can't be interrupted, and one with a limit breaks the connection: a thread waits.
+        waiting: Future[None] = Future()
+        threading.Thread(target=_wait_for, args=(posted.works, waiting), name="pyckpt-wire", daemon=True).start()
+        while True:
+            try:
+                waiting.result(LOOK_SECONDS)
+                return
+            except FutureTimeoutError:
+                if waiting.done():
+                    raise
+                self._watch(posted.peers)
+
+    def _peer(self, rank: int) -> int:
+        """Global rank of a rank of the group."""
+        return rank if self._group is None else dist.get_global_rank(self._group, rank)
+
+
+def _wait(works: Sequence[Any]) -> None:
+    try:
+        for work in works:
+            work.wait()
+    except RuntimeError as error:
+        raise _lost(error) from error
+
+
+def _wait_for(works: Sequence[Any], waiting: Future[None]) -> None:
+    try:
+        _wait(works)
+    except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+        waiting.set_exception(error)
+    else:
+        waiting.set_result(None)
 
 
 def _lost(error: RuntimeError) -> RankError:
