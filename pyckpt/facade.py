@@ -58,15 +58,16 @@ def save(
     try:
         described: dict[str, object] = {}
         files: dict[str, dict[str, bytes]] = {}
+        relay = framework.relay(state, coordinator, options)
 
         def collect() -> Sequence[ItemState]:
             # Whatever fails in here, all ranks hear of it.
             described.update({**framework.parallel(state), **(metadata or {})})
             if coordinator.rank == 0:
                 files.update(_read_assets(assets))
-            return framework.collect(state, coordinator, options)
+            return framework.collect(state, coordinator, options) if relay is None else relay.items
 
-        request = Request(collect, described, files, PROGRAM)
+        request = Request(collect, described, files, PROGRAM, relay)
         with no_cycle_collection():
             return save_checkpoint(store, name, request, options=options, coordinator=coordinator)
     finally:

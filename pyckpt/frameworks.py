@@ -16,9 +16,18 @@ from pyckpt.engine.coordinator import Coordinator, Single
 from pyckpt.engine.leaves import Binder, ItemState
 from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
+from pyckpt.engine.stages import Stages
 from pyckpt.errors import UsageError
 
-__all__ = ["Framework", "framework_for"]
+__all__ = ["Framework", "Relay", "framework_for"]
+
+
+class Relay(Stages, Protocol):
+    """Items whose sources become readable in stages."""
+
+    @property
+    def items(self) -> Sequence[ItemState]:
+        """This process's items."""
 
 
 class Framework(Protocol):
@@ -31,6 +40,9 @@ class Framework(Protocol):
         self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions
     ) -> Sequence[ItemState]:
         """This process's items."""
+
+    def relay(self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions) -> Relay | None:
+        """This process's items where ranks bring tensors together first; None where they save what they hold."""
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
@@ -84,6 +96,11 @@ class NumpyFramework:
 
         del coordinator, options
         return collect_numpy(state)
+
+    def relay(self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions) -> Relay | None:
+        """One process has everything whole."""
+        del state, coordinator, options
+        return None
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]

@@ -108,6 +108,8 @@ class TensorLeaf:
     plain tensor, whole on this writer; who else holds it is found out by one exchange per save."""
     claimed: bool = False
     """True if the replicas are only claimed to be equal and must prove it by fingerprint. Plain tensors always are."""
+    stage: int = 0
+    """When its sources can be read, where that comes in stages (see ``engine.stages``)."""
 
 
 @dataclass(frozen=True, slots=True)

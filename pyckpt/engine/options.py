@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -44,8 +44,14 @@ class SaveOptions:
     """Seconds without a sign of life after which a rank counts as dead."""
     collective: bool | None = None
     """False: this process saves alone, though a process group exists. None: with all ranks of the default group."""
-    layout: Mapping[str, Any] = field(default_factory=dict)
-    """Item name -> declared regions of plain tensors (expert parallel, hand-written tensor parallel)."""
+    layout: Mapping[str, Any] | Literal["whole"] = field(default_factory=dict)
+    """Item name -> declared regions of plain tensors (expert parallel, hand-written tensor parallel). The word
+    ``whole`` stands for ``whole=True``."""
+    whole: bool | Collection[str] = False
+    """Items, or True for all, whose tensors are brought together before they are written, each on one rank: other
+    tools then open their files as they lie."""
+    whole_budget_bytes: int = 256 << 20
+    """Memory on each rank for tensors that are brought together; one larger than half of it needs as much as itself."""
     parent: str | None = None
     """Digest of the checkpoint that this run was restored from."""
     accept_weak_store: bool = False
@@ -69,8 +75,28 @@ class SaveOptions:
             raise UsageError("usage.invalid", f"replicas is {self.replicas!r}, expected sample, full, trust or first")
         if self.threads is not None and self.threads < 1:
             raise UsageError("usage.invalid", f"threads is {self.threads}, expected at least 1")
-        if self.max_object_bytes < 1:
-            raise UsageError("usage.invalid", "max_object_bytes must be positive")
+        if self.max_object_bytes < 1 or self.whole_budget_bytes < 1:
+            raise UsageError("usage.invalid", "max_object_bytes and whole_budget_bytes must be positive")
+        if isinstance(self.layout, str) and self.layout != "whole":
+            raise UsageError("usage.invalid", f"layout is {self.layout!r}, expected 'whole' or regions by item")
+        if isinstance(self.whole, str):
+            raise UsageError("usage.invalid", f"whole is {self.whole!r}, expected True or names of items")
+
+    @property
+    def declared(self) -> Mapping[str, Any]:
+        """Declared regions by item."""
+        return {} if isinstance(self.layout, str) else self.layout
+
+    @property
+    def wants_whole(self) -> bool:
+        """Whether tensors of any item are brought together."""
+        return isinstance(self.layout, str) or bool(self.whole)
+
+    def is_whole(self, item: str) -> bool:
+        """Whether the item's tensors are brought together."""
+        if isinstance(self.layout, str) or isinstance(self.whole, bool):
+            return self.wants_whole
+        return item in self.whole
 
     def codec_of(self, item: str) -> CodecName:
         """Codec chosen for an item."""

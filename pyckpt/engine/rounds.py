@@ -57,16 +57,18 @@ def round_trip(
             outcome = _decide(gathered, decide)
     except PyckptError as error:
         outcome = _BAD + _pack(error)
-        if own is None:
+        if own is None or isinstance(own, RankError):
             own = error
     except BaseException as error:
         coordinator.announce(what, _BAD + _pack(error))
         raise
-    if own is not None and coordinator.rank != 0:
+    # A rank that lost another one doesn't know which; rank 0, which looks for signs of life, does.
+    is_victim = isinstance(own, RankError) and coordinator.size > 1
+    if own is not None and coordinator.rank != 0 and not is_victim:
         raise own
     answer = coordinator.announce(what, outcome)
     fate.known = True
-    if own is not None:
+    if own is not None and not (is_victim and answer[:1] == _BAD and coordinator.rank != 0):
         raise own
     if answer[:1] == _BAD:
         raise _unpack(answer[1:])

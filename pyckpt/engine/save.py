@@ -24,12 +24,16 @@ from pyckpt.engine.open import root_bytes
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.report import SaveReport
 from pyckpt.engine.rounds import Fate, round_trip
-from pyckpt.engine.save_plan import ItemPlan, plan_item, plan_shards
+from pyckpt.engine.save_plan import ItemPlan, ObjectPlan, plan_item, plan_shards
 from pyckpt.engine.slots import Slot, number_leaves
+from pyckpt.engine.stages import Stages, in_stages
+from pyckpt.engine.stored import StoredObject
 from pyckpt.engine.table import WriterTable, item_table, pack_table, unpack_table
 from pyckpt.engine.threads import default_threads
+from pyckpt.engine.whole_index import INDEX_NAME, whole_index
 from pyckpt.engine.write import write_objects
 from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, StoreError, UsageError
+from pyckpt.format.codecs import Chain
 from pyckpt.format.keys import attempt_marker_key, check_asset_names, check_item_name, join, root_key
 from pyckpt.format.root import decode_root
 from pyckpt.storage.base import AlreadyThere, Store
@@ -58,6 +62,8 @@ class Request:
     assets: Assets
     """The coordinator's count; ``collect`` may still fill it."""
     program: Program
+    stages: Stages | None = None
+    """What makes the sources readable, where they are not from the beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +109,8 @@ def save(
         answer = round_trip(
             coordinator,
             "commit",
-            lambda: _write(store, name, collected, begun, options, coordinator, keys, clock),
-            lambda tables: _commit(commit, tables, request.assets),
+            lambda: _write(store, name, collected, begun, options, coordinator, keys, clock, request.stages),
+            lambda tables: _commit(commit, tables, request.assets, options),
             fate,
         )
     except SaveAborted:
@@ -190,19 +196,18 @@ def _write(
     coordinator: Coordinator,
     keys: list[str],
     clock: _Clock,
+    stages: Stages | None,
 ) -> bytes:
     _check_marker(store, join(name, attempt_marker_key(begun.attempt)), begun.marker, coordinator)
     threads = options.threads or default_threads()
     plans = _plan(collected, begun, options, coordinator, threads)
     keys += [join(name, each.key) for plan in plans for each in plan.objects]
     clock.lap("plan")
-    stored = write_objects(
-        store,
-        name,
-        [(each, plan.chains) for plan in plans for each in plan.objects],
-        threads=threads,
-        options=options,
-    )
+    listed = [(each, plan.chains) for plan in plans for each in plan.objects]
+    if stages is None:
+        stored = write_objects(store, name, listed, threads=threads, options=options)
+    else:
+        stored = _write_stages(store, name, listed, stages, threads=threads, options=options)
     prove = coordinator.size > 1 and options.replicas in ("sample", "full")
     tables = {}
     at = 0
@@ -215,6 +220,25 @@ def _write(
     data = pack_table(WriterTable(tables, sum(each.size for each in stored)))
     clock.lap("write")
     return data
+
+
+def _write_stages(
+    store: Store,
+    name: str,
+    listed: Sequence[tuple[ObjectPlan, Sequence[Chain]]],
+    stages: Stages,
+    *,
+    threads: int,
+    options: SaveOptions,
+) -> list[StoredObject]:
+    """Writes the objects of each stage once its sources can be read; what is stored, in the order of the plans."""
+
+    def write(stage: int) -> list[StoredObject]:
+        own = [each for each in listed if each[0].stage == stage]
+        return write_objects(store, name, own, threads=threads, options=options)
+
+    stored = {id(each.plan): each for part in in_stages(stages, write) for each in part}
+    return [stored[id(plan)] for plan, _ in listed]
 
 
 def _check_marker(store: Store, key: str, marker: bytes, coordinator: Coordinator) -> None:
@@ -259,8 +283,9 @@ def _plan(
     ]
 
 
-def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets) -> bytes:
+def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets, options: SaveOptions) -> bytes:
     tables = [unpack_table(data) for data in packed]
+    assets = _with_indices(tables, assets, options)
     known = {item for table in tables for item in table.items}
     strangers = sorted(set(assets) - known)
     if strangers:
@@ -286,6 +311,17 @@ def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets) -> bytes:
     }
     data: bytes = msgpack.packb(fields)
     return data
+
+
+def _with_indices(tables: Sequence[WriterTable], assets: Assets, options: SaveOptions) -> Assets:
+    """The assets, and the index of every model whose tensors lie whole; one that the caller gave is kept."""
+    out = {item: dict(files) for item, files in assets.items()}
+    models = {name for table in tables for name, item in table.items.items() if item.kind == "model"}
+    for item in sorted(models):
+        index = whole_index(tables, item) if options.is_whole(item) else None
+        if index is not None:
+            out.setdefault(item, {}).setdefault(INDEX_NAME, index)
+    return out
 
 
 def _clean_up(

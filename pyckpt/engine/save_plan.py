@@ -58,6 +58,8 @@ class ObjectPlan:
     """Where each shard begins in the object, if nothing is encoded."""
     size: int
     encoded: bool
+    stage: int = 0
+    """When the sources of its shards can be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,11 +194,19 @@ def plan_item(
 ) -> ItemPlan:
     """Lays the shards of an item out in data objects.
 
-    Within an object shards lie by falling item size, encoded ones last, so that each begins at a multiple of its item
-    size. Objects of writer ``rank`` of ``size`` are numbered ``rank``, ``rank + size``, …
+    An object has shards of one stage. Within it they lie by falling item size, encoded ones last, so that each begins
+    at a multiple of its item size. Objects of writer ``rank`` of ``size`` are numbered ``rank``, ``rank + size``, …
     """
     objects = []
-    for number, group in enumerate(_spread(shards, threads, options.max_object_bytes)):
+    by_stage: dict[int, list[ShardPlan]] = {}
+    for shard in shards:
+        by_stage.setdefault(slots[shard.tensor].leaf.stage, []).append(shard)
+    groups = [
+        (stage, group)
+        for stage, own in sorted(by_stage.items())
+        for group in _spread(own, threads, options.max_object_bytes)
+    ]
+    for number, (stage, group) in enumerate(groups):
         group.sort(key=lambda shard: (shard.chain != 0, -shard.dtype.item if shard.chain == 0 else 0))
         ends = list(accumulate((shard.nbytes for shard in group), initial=0))
         encoded = any(shard.chain for shard in group)
@@ -216,7 +226,7 @@ def plan_item(
         start = len(header)
         key = object_key(item.name, attempt, rank + size * number)
         offsets = tuple(start + at for at in ends[:-1])
-        objects.append(ObjectPlan(key, tuple(group), header, offsets, start + ends[-1], encoded))
+        objects.append(ObjectPlan(key, tuple(group), header, offsets, start + ends[-1], encoded, stage))
     return ItemPlan(item, tuple(slots), _chains(options.codec_of(item.name), options.codec_level), tuple(objects))
 
 

@@ -18,6 +18,7 @@ from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.group import coordinator_for
 from pyckpt.torch.load_exchange import LoadExchanger
+from pyckpt.torch.whole import WholeTensors
 
 __all__ = ["TorchFramework"]
 
@@ -35,7 +36,15 @@ class TorchFramework:
         self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions
     ) -> Sequence[ItemState]:
         """This rank's items."""
-        return collect(state, rank=coordinator.rank, world_size=coordinator.size, layout=options.layout)
+        return collect(state, rank=coordinator.rank, world_size=coordinator.size, layout=options.declared)
+
+    def relay(
+        self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions
+    ) -> WholeTensors | None:
+        """Tensors brought together, if the options ask for that and there is more than one rank."""
+        if coordinator.size == 1 or not options.wants_whole:
+            return None
+        return WholeTensors(state, coordinator, options)
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
