@@ -127,13 +127,13 @@ def _class_of(config: Mapping[str, Any], parsed: Any) -> Any:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     names = config.get("architectures")
-    name = names[0] if isinstance(names, list) and names else ""
-    if isinstance(name, str) and _CLASS.fullmatch(name):
-        cls = getattr(transformers, name, None)
-        if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel) and cls.config_class is type(parsed):
-            return cls
+    if not names:
+        return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(parsed), None)
+    name = names[0] if isinstance(names, list) else None
+    cls = getattr(transformers, name, None) if isinstance(name, str) and _CLASS.fullmatch(name) else None
+    if not isinstance(cls, type) or not issubclass(cls, transformers.PreTrainedModel):
         return None
-    return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(parsed), None)
+    return cls if cls.config_class is not None and isinstance(parsed, cls.config_class) else None
 
 
 def _any_of(patterns: Any) -> re.Pattern[str] | None:

@@ -18,7 +18,7 @@ from pyckpt.engine.threads import default_threads
 from pyckpt.errors import RankError, UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.interop.hf.config import config_text
-from pyckpt.interop.hf.directory import NewDirectory, free_target
+from pyckpt.interop.hf.new_directory import NewDirectory, free_target
 from pyckpt.interop.hf.draft import Draft, Wishes, make_draft
 from pyckpt.interop.hf.files import copy_asset, copy_tokenizer
 from pyckpt.interop.hf.plan import PlannedFile, deal_files, file_header, pack_files, unpack_files
@@ -70,7 +70,7 @@ def export(
         raise UsageError("usage.invalid", f"threads is {threads}, expected at least 1")
     wishes = Wishes(item, tokenizer, config, dtype, max_shard_size, map_key, strict, link, verify)
     coordinator = framework_for("auto").coordinator(
-        f"export {store.url} {name} {os.fspath(out)}", collective=collective, timeout=_TIMEOUT, silence=_SILENCE
+        f"export {store.url} {name}", collective=collective, timeout=_TIMEOUT, silence=_SILENCE
     )
     work = _Export(coordinator, wishes, begin)
     fate = Fate()
