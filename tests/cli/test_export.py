@@ -9,8 +9,10 @@ import sys
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
+
+import torch
 
 import pyckpt
 from tests.interop.export_models import config_bytes, llama, loaded, logits, save

@@ -9,8 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+import torch
+import transformers
 
 import pyckpt
 from pyckpt.errors import Corrupt, NotFound, StateMismatch, Unsupported, UsageError
@@ -520,6 +523,8 @@ def test_a_damaged_asset_leaves_nothing_behind(tmp_path, out):
 
 def test_dtypes_that_only_safetensors_can_say(tmp_path, out):
     """NumPy and torch have none for them: what is stored is passed through, and safetensors finds the same bytes."""
+    from safetensors import deserialize
+
     from pyckpt.engine.coordinator import Single
     from pyckpt.engine.leaves import ItemState, Piece, TensorLeaf
     from pyckpt.engine.memory import MemorySource
@@ -528,7 +533,6 @@ def test_dtypes_that_only_safetensors_can_say(tmp_path, out):
     from pyckpt.engine.save import save as save_leaves
     from pyckpt.format.geometry import Region
     from pyckpt.storage.url import open_store
-    from safetensors import deserialize
 
 
     rng = np.random.default_rng(0)

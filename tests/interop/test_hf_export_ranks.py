@@ -7,8 +7,10 @@ import os
 
 import pytest
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("transformers")
+
+import torch
 
 from pyckpt.errors import RankError, StateMismatch
 from pyckpt.interop import hf
@@ -25,13 +27,6 @@ def pool():
     ranks.close()
 
 
-@pytest.fixture(scope="module")
-def four():
-    ranks = Ranks(4)
-    yield ranks
-    ranks.close()
-
-
 def same_files(one, other):
     names = sorted(os.listdir(one))
     assert names == sorted(os.listdir(other))
@@ -39,9 +34,9 @@ def same_files(one, other):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-def test_fsdp2(four, tmp_path, tied):
+def test_fsdp2(pool, tmp_path, tied):
     url, out = tmp_path / "run" / "s", tmp_path / "out"
-    four.run(models.save_fsdp2, four.size, url, tied, {"codec": "planes" if tied else "none", "block_bytes": 4096})
+    pool.run(models.save_fsdp2, pool.size, url, tied, {"codec": "planes" if tied else "none", "block_bytes": 4096})
     report = hf.export(url, out)
     assert report.linked == 0
     assert bool(report.aliases) is tied

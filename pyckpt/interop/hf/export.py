@@ -18,9 +18,9 @@ from pyckpt.engine.threads import default_threads
 from pyckpt.errors import RankError, UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.interop.hf.config import config_text
-from pyckpt.interop.hf.new_directory import NewDirectory, free_target
 from pyckpt.interop.hf.draft import Draft, Wishes, make_draft
 from pyckpt.interop.hf.files import copy_asset, copy_tokenizer
+from pyckpt.interop.hf.new_directory import NewDirectory, free_target
 from pyckpt.interop.hf.plan import PlannedFile, deal_files, file_header, pack_files, unpack_files
 from pyckpt.interop.hf.report import ExportReport, pack_report, unpack_report
 from pyckpt.interop.hf.write import write_files
