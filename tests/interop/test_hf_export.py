@@ -321,6 +321,15 @@ def test_what_is_no_tensor_is_left_out(tmp_path, out):
     assert torch.equal(logits(loaded(out)), logits(model))
 
 
+def test_random_numbers_are_not_touched(plain, out):
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    hf.export(plain[0], out)
+    assert torch.equal(torch.rand(3), wanted)
+    assert torch.zeros(1).device.type == "cpu"
+
+
 def test_which_item(tmp_path, out):
     models = {"policy": llama(), "value": llama(seed=1)}
     url = tmp_path / "run" / "s"
@@ -473,6 +482,8 @@ def test_a_directory_that_is_not_empty_is_refused(plain, tmp_path, out):
     assert len(os.listdir(out)) == 2
     with pytest.raises(UsageError):
         hf.export(plain[0], out / "config.json")
+    with pytest.raises(UsageError, match="URL"):
+        hf.export(plain[0], "s3://bucket/out")
 
 
 def test_a_directory_that_fills_meanwhile_is_left_alone(plain, tmp_path, out):

@@ -104,8 +104,11 @@ def _build(config: Mapping[str, Any]) -> Expected | NotKnown:
     cls = _class_of(config, parsed)
     if cls is None:
         return NotKnown(f"transformers {transformers.__version__} has no model for the config's architectures")
+    # Kernels that the config may ask for need not be installed here. Built by its constructor alone: transformers' own
+    # way would let DeepSpeed cut the weights in pieces, if that is in use in this process.
+    parsed._attn_implementation = "eager"
     with torch.device("meta"):
-        model = cls._from_config(parsed, attn_implementation="eager")
+        model = cls(parsed)
     state = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     for name in getattr(model, "_keys_to_ignore_on_save", None) or ():
         state.pop(name, None)
