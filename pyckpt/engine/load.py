@@ -10,15 +10,14 @@ from typing import Any
 import msgpack
 
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.leaves import Binder, BoundItem
-from pyckpt.engine.load_plan import plan_jobs, plan_reads
+from pyckpt.engine.fill import fill
+from pyckpt.engine.leaves import Binder
 from pyckpt.engine.open import OpenItem, checked_root, decode_item, manifest_bytes, root_bytes
-from pyckpt.engine.options import LoadOptions, Progress
-from pyckpt.engine.read import check_objects, read_jobs
+from pyckpt.engine.options import LoadOptions
+from pyckpt.engine.read import check_objects
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
-from pyckpt.engine.threads import default_threads
-from pyckpt.errors import Finding, NotFound, StateMismatch
+from pyckpt.errors import NotFound
 from pyckpt.format.root import Root
 from pyckpt.storage.base import Store
 
@@ -62,61 +61,18 @@ def load(
         store, name, choose, lambda: list(chosen) if binders else wanted_items, options.expect, coordinator
     )
     wanted = chosen if binders is not None else dict.fromkeys(opened, fresh)
-    bound: dict[str, BoundItem] = {}
 
-    def bind() -> bytes:
-        if coordinator.rank == 0 and options.strict:
-            # Fresh tensors are allocated while they are bound: the bytes that the manifest claims have to exist first.
+    def check() -> None:
+        # Fresh tensors are allocated while they are bound: the bytes that the manifest claims have to exist first.
+        if options.strict:
             for item in wanted:
                 check_objects(store, opened[item])
-        for item, binder in wanted.items():
-            bound[item] = binder.bind(opened[item])
-        return _pack_findings(bound)
 
-    differing, surplus = _unpack_findings(round_trip(coordinator, "bind", bind, _differences))
-    _refuse_mismatches(name, differing + surplus if options.strict else differing)
-    counts = [0, 0, 0]
-
-    def read() -> bytes:
-        meter = _Meter(options.progress, sum(_planned(opened[item], bound[item]) for item in bound))
-        for item, each in bound.items():
-            tensors, arrived, fetched = _read_item(store, opened[item], each, options, meter)
-            counts[0] += tensors
-            counts[1] += arrived
-            counts[2] += fetched
-        return b""
-
-    round_trip(coordinator, "read", read, lambda _: b"")
-    values = {item: each.finish() for item, each in bound.items()}
-    skipped = tuple(finding for each in bound.values() for finding in each.skipped)
-    skipped += tuple(finding for _, finding in surplus)
+    done = fill(store, opened, wanted, name=name, options=options, coordinator=coordinator, check=check)
     url = f"{store.url.rstrip('/')}/{name}"
-    tensors, arrived, fetched = counts
-    report = LoadReport(url, root.digest, tensors, arrived, fetched, time.perf_counter() - begin, skipped)
-    return Loaded(report, root, values)
-
-
-class _Meter:
-    """Joins the progress of several items into one."""
-
-    def __init__(self, report: Progress | None, total: int) -> None:
-        self._report, self._total, self._before = report, total, 0
-
-    def item(self) -> Progress | None:
-        if self._report is None:
-            return None
-        before, report = self._before, self._report
-
-        def show(done: int, total: int) -> None:
-            self._before = before + done
-            report(min(before + done, self._total), max(self._total, before + total))
-
-        return show
-
-
-def _planned(item: OpenItem, bound: BoundItem) -> int:
-    tensors = item.manifest.tensors
-    return sum(tensors.nbytes_of(number) for number in {request.tensor for request in bound.requests})
+    seconds = time.perf_counter() - begin
+    report = LoadReport(url, root.digest, done.tensors, done.bytes, done.read, seconds, done.skipped)
+    return Loaded(report, root, done.values)
 
 
 def _open(
@@ -153,77 +109,3 @@ def _wanted(root: Root, name: str, items: list[str] | None) -> list[str]:
             hint=f"items are: {', '.join(sorted(root.items)) or 'none'}",
         )
     return wanted
-
-
-_Found = list[tuple[str, Finding]]
-"""Item and finding."""
-
-
-def _pack_findings(bound: Mapping[str, BoundItem]) -> bytes:
-    def rows(findings: Sequence[Finding]) -> list[list[str]]:
-        return [[finding.code, finding.key, finding.message] for finding in findings]
-
-    data: bytes = msgpack.packb({item: [rows(each.findings), rows(each.unexpected)] for item, each in bound.items()})
-    return data
-
-
-def _differences(contributions: Sequence[bytes]) -> bytes:
-    """What differs on any rank, and what no rank that loads the item has a place for; each thing once."""
-    differing: dict[tuple[str, ...], list[int]] = {}
-    left: dict[str, dict[str, list[str]]] = {}
-    for rank, data in enumerate(contributions):
-        for item, (findings, unexpected) in msgpack.unpackb(data).items():
-            for row in findings:
-                differing.setdefault((item, *row), []).append(rank)
-            own = {row[1]: row for row in unexpected}
-            left[item] = {key: row for key, row in left.get(item, own).items() if key in own}
-    surplus = [[item, *row] for item, rows in left.items() for row in rows.values()]
-    rows = [[*row[:-1], row[-1] + _on(ranks, len(contributions))] for row, ranks in differing.items()]
-    packed: bytes = msgpack.packb([rows, surplus])
-    return packed
-
-
-def _on(ranks: Sequence[int], size: int) -> str:
-    if len(ranks) == size:
-        return ""
-    return f" (rank{'s' if len(ranks) > 1 else ''} {', '.join(map(str, ranks))})"
-
-
-def _unpack_findings(data: bytes) -> tuple[_Found, _Found]:
-    differing, surplus = ([(item, Finding(*row)) for item, *row in rows] for rows in msgpack.unpackb(data))
-    return differing, surplus
-
-
-def _refuse_mismatches(name: str, found: Sequence[tuple[str, Finding]]) -> None:
-    findings = [Finding(finding.code, f"{item}/{finding.key}", finding.message) for item, finding in found]
-    if findings:
-        raise StateMismatch(
-            "state.mismatch",
-            f"{len(findings)} things differ between checkpoint and target; nothing was loaded",
-            key=name,
-            hint="LoadOptions(strict=False) leaves missing and unexpected ones aside, map_key= renames, dtype= casts",
-            findings=findings,
-        )
-
-
-def _read_item(
-    store: Store, item: OpenItem, bound: BoundItem, options: LoadOptions, meter: _Meter
-) -> tuple[int, int, int]:
-    """Reads what one item's requests want: (tensors, bytes that arrived, bytes read)."""
-    if not bound.requests:
-        return 0, 0, 0
-    reads, sinks = plan_reads(item.manifest, bound.requests)
-    jobs = plan_jobs(reads, gap_bytes=options.gap_bytes)
-    if not jobs:
-        return len(bound.requests), 0, 0
-    fetched = read_jobs(
-        store,
-        item.manifest,
-        item.object_keys,
-        jobs,
-        sinks,
-        threads=options.threads or default_threads(),
-        verify=options.verify,
-        progress=meter.item(),
-    )
-    return len(bound.requests), sum(sink.nbytes for sink in sinks), fetched

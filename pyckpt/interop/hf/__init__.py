@@ -1,1 +1,9 @@
 """Hugging Face: trained models out as directories that serving engines load, published models in as a start."""
+
+from __future__ import annotations
+
+from pyckpt.interop.hf.load_into import load_into
+
+__all__ = [
+    "load_into",
+]
