@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyckpt.interop.hf.load_into import load_into
+from pyckpt.interop.hf.start import load_into
 
 __all__ = [
     "load_into",
