@@ -16,7 +16,7 @@ from pyckpt.engine.pause import no_cycle_collection
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
 from pyckpt.errors import UsageError
-from pyckpt.interop.hf.directory import Directory, decode_headers, encode_headers, open_directory, read_headers
+from pyckpt.interop.hf.weights import Directory, decode_headers, encode_headers, open_directory, read_headers
 from pyckpt.interop.hf.manifest import ITEM, hf_item
 from pyckpt.torch.bind import BindOptions, binders
 from pyckpt.torch.filling import DTypeRule

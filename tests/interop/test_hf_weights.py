@@ -247,7 +247,7 @@ def test_links(tmp_path):
 
 
 def test_headers_together_are_bounded(sharded, monkeypatch):
-    from pyckpt.interop.hf import directory
+    from pyckpt.interop.hf import weights as module
 
-    monkeypatch.setattr(directory, "MAX_HEADER_BYTES", 250)
+    monkeypatch.setattr(module, "MAX_HEADER_BYTES", 250)
     assert refused(sharded).code == "limit.exceeded"
