@@ -144,6 +144,7 @@ def test_module_without_memory_is_refused(published):
         ({"a": torch.zeros(1)}, {}),
         (torch.nn.Linear(1, 1), {"options": pyckpt.LoadOptions(expect="0" * 64)}),
         (torch.nn.Linear(1, 1), {"layout": {"model": {"weight": pyckpt.Shard(0, 0, 1)}}}),
+        (torch.nn.Linear(1, 1), {"dtype": "narrow"}),
         (torch.nn.Linear(1, 1), {"layout": [pyckpt.Shard(0, 0, 1)]}),
     ],
 )

@@ -6,8 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-
-from torch import nn
+from typing import TYPE_CHECKING, Literal
 
 from pyckpt.engine.fill import fill
 from pyckpt.engine.leaves import Binder
@@ -16,12 +15,14 @@ from pyckpt.engine.pause import no_cycle_collection
 from pyckpt.engine.report import LoadReport
 from pyckpt.engine.rounds import round_trip
 from pyckpt.errors import UsageError
-from pyckpt.interop.hf.weights import Directory, decode_headers, encode_headers, open_directory, read_headers
+from pyckpt.frameworks import framework_for
 from pyckpt.interop.hf.manifest import ITEM, hf_item
-from pyckpt.torch.bind import BindOptions, binders
-from pyckpt.torch.filling import DTypeRule
-from pyckpt.torch.group import coordinator_for
-from pyckpt.torch.layout import Layout, LayoutRule
+from pyckpt.interop.hf.weights import Directory, decode_headers, encode_headers, open_directory, read_headers
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pyckpt.torch.layout import LayoutRule
 
 __all__ = ["load_into"]
 
@@ -30,7 +31,7 @@ def load_into(
     model: nn.Module,
     hf_dir: str | os.PathLike[str],
     *,
-    dtype: DTypeRule = "widen",
+    dtype: Literal["error", "widen", "cast"] = "widen",
     strict: bool = True,
     map_key: Callable[[str], str] | None = None,
     layout: Mapping[str, LayoutRule] | None = None,
@@ -47,8 +48,10 @@ def load_into(
     Corrupt, Unsupported, RankError, StoreError.
     """
     begin = time.perf_counter()
-    options = options or LoadOptions()
-    coordinator = coordinator_for(
+    given = options or LoadOptions()
+    options = replace(given, dtype=dtype, strict=strict, map_key=map_key or given.map_key, verify=False)
+    framework = framework_for("torch")
+    coordinator = framework.coordinator(
         f"load_into {hf_dir}", collective=options.collective, timeout=options.timeout, silence=options.silence
     )
     chosen: dict[str, Binder] = {}
@@ -58,15 +61,7 @@ def load_into(
         # Whatever is wrong with the call here, all ranks hear of it.
         _check_call(model, layout, options)
         places.append(open_directory(hf_dir))
-        bind = BindOptions(
-            strict=strict,
-            map_key=map_key or options.map_key,
-            dtype=dtype,
-            rank=coordinator.rank,
-            world_size=coordinator.size,
-            layout=_layout_of_item(layout),
-        )
-        chosen.update(binders({ITEM: model}, bind))
+        chosen.update(framework.binders({ITEM: model}, coordinator, options, {ITEM: layout} if layout else {}))
         return b""
 
     def read(_: Sequence[bytes]) -> bytes:
@@ -77,18 +72,19 @@ def load_into(
             headers = decode_headers(round_trip(coordinator, "open", prepare, read))
             item = hf_item([header.parse() for header in headers])
             url = places[0].folder or places[0].store.url
-            unchecked = replace(options, strict=strict, verify=False)
-            done = fill(
-                places[0].store, {ITEM: item}, chosen, name=url, options=unchecked, coordinator=coordinator
-            )
+            done = fill(places[0].store, {ITEM: item}, chosen, name=url, options=options, coordinator=coordinator)
     finally:
         coordinator.close()
     return LoadReport(url, "", done.tensors, done.bytes, done.read, time.perf_counter() - begin, done.skipped)
 
 
 def _check_call(model: object, layout: object, options: LoadOptions) -> None:
+    from torch import nn
+
     if not isinstance(model, nn.Module):
         raise UsageError("usage.invalid", f"the model is a {type(model).__name__}, expected a torch.nn.Module")
+    if options.dtype not in ("error", "widen", "cast"):
+        raise UsageError("usage.invalid", f"dtype is {options.dtype!r}, expected error, widen or cast")
     if options.expect is not None:
         raise UsageError("usage.invalid", "expect is the digest of a checkpoint's root; this directory has none")
     if layout is None:
@@ -97,7 +93,3 @@ def _check_call(model: object, layout: object, options: LoadOptions) -> None:
         raise UsageError(
             "usage.invalid", "expected a layout of {name pattern: rule}", hint='{"experts.*": pyckpt.Shard(0, rank, 8)}'
         )
-
-
-def _layout_of_item(layout: Mapping[str, LayoutRule] | None) -> Layout | None:
-    return None if layout is None else {ITEM: layout}
