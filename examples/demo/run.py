@@ -1,4 +1,4 @@
-"""The demo: train on 4 ranks, lose one in the middle of a save, go on with 2 in another layout, compare every bit.
+"""The demo: train on 4 ranks, lose one in the middle of a save, go on with 2 otherwise, compare every bit, publish.
 
 ``make demo`` runs it. It ends with ``demo: OK`` and exit status 0, or with the reason and 1; ``build/demo/report.json``
 holds the figures.
@@ -24,11 +24,13 @@ from rich.console import Console
 import pyckpt
 
 HERE = Path(__file__).resolve().parent
-EVERY, KILL_STEP, LAST_STEP, KILL_RANK = 5, 15, 20, 2
+EVERY, KILL_STEP, LAST_STEP, KILL_RANK = 8, 24, 40, 2
 WITHIN = 20.0
 """Seconds in which the other ranks have to give up: 5 of silence, and room for a busy machine."""
 LOSS_GAP = 0.02
 """Two layouts add in another order, so losses of the same step agree but for rounding."""
+LOGIT_GAP = 1e-3
+"""The same for logits of about 10: each is a sum of thousands of products."""
 PHASE_LIMIT = 240.0
 
 console = Console(soft_wrap=True, highlight=False)
@@ -70,15 +72,22 @@ def launch(places: Places, name: str, ranks: int, *arguments: object) -> tuple[i
     """Runs ``train.py`` under torchrun; gives the exit status and the result of every rank that left one."""
     results = places.build / name
     results.mkdir()
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
+    command = ["-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1"]
     command += ["--nproc-per-node", str(ranks), str(HERE / "train.py")]
     command += ["--store", str(places.store), "--results", str(results), "--reference", str(places.reference)]
     command += ["--every", str(EVERY), "--until", str(LAST_STEP), "--schedule", str(2 * LAST_STEP)]
     command += [str(each) for each in arguments]
+    status = follow(places.build / f"{name}.log", command)
+    return status, [json.loads(path.read_text()) for path in sorted(results.glob("rank*.json"))]
+
+
+def follow(log_file: Path, arguments: list[str]) -> int:
+    """Runs Python; lines that begin with ``>`` are part of the story, all else goes to the log. The exit status."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if sys.platform == "linux":
         environment.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    with (places.build / f"{name}.log").open("w") as log, subprocess.Popen(
+    command = [sys.executable, *arguments]
+    with log_file.open("w") as log, subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment, start_new_session=True
     ) as process:
         # Ranks that hang must not hang the demo: the whole session that was started here goes.
@@ -90,10 +99,9 @@ def launch(places: Places, name: str, ranks: int, *arguments: object) -> tuple[i
                     console.print(f"    {line[2:].rstrip()}", markup=False)
                 else:
                     log.write(line)
-            status = process.wait()
+            return process.wait()
         finally:
             timer.cancel()
-    return status, [json.loads(path.read_text()) for path in sorted(results.glob("rank*.json"))]
 
 
 def names(urls: list[str]) -> list[str]:
@@ -170,7 +178,7 @@ def resume(places: Places, newest: str) -> dict[str, Any]:
 
 
 def finish(places: Places, before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    """Last part: losses of steps that both runs took, and the store at the end."""
+    """Fourth part: losses of steps that both runs took, and the store at the end."""
     chapter("4  Afterwards")
     both = sorted(before["losses"].keys() & after["losses"].keys(), key=int)
     gap = max(abs(before["losses"][step] - after["losses"][step]) for step in both)
@@ -189,6 +197,23 @@ def finish(places: Places, before: dict[str, Any], after: dict[str, Any]) -> dic
     return {"largest_loss_gap": gap, "listed": listed, "leftovers_removed": len(swept.keys)}
 
 
+def publish(places: Places) -> dict[str, Any]:
+    """Last part: the newest checkpoint as a directory from which transformers computes the same."""
+    chapter("5  For everybody else")
+    result_file, log = places.build / "published.json", places.build / "publish.log"
+    command = [str(HERE / "publish.py"), "--checkpoint", str(pyckpt.latest(places.store))]
+    command += ["--out", str(places.build / "published"), "--result", str(result_file)]
+    command += ["--logits", str(places.build / "tp" / "logits.safetensors")]
+    need(follow(log, command) == 0, f"the export failed; see {log}")
+    result = json.loads(result_file.read_text())
+    need(result["equal_bits"], "transformers computes other logits than the demo's own model in one process")
+    need(result["gap_to_ranks"] < LOGIT_GAP, f"logits of the ranks differ by {result['gap_to_ranks']}")
+    console.print("    transformers loads it: [green]all bits of the logits equal[/green] those of the demo's own code")
+    console.print(f"    the 2 ranks, which add in another order, had the same but for {result['gap_to_ranks']:.1e}")
+    console.print(f"    it writes: {result['sentence']!r}", markup=False)
+    return result
+
+
 def main() -> int:
     """Exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -204,6 +229,7 @@ def main() -> int:
         report["after_the_crash"] = look_at_store(places)
         report["second_run"] = resume(places, report["after_the_crash"]["newest"])
         report["end"] = finish(places, report["first_run"], report["second_run"])
+        report["published"] = publish(places)
         report["ok"] = True
     except (DemoFailure, pyckpt.PyckptError) as error:
         report["reason"] = reason = str(error)

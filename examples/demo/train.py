@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from model import ByteModel, shard_fsdp2, shard_tensor_parallel
+from assets import assets
+from model import CONTEXT, ByteModel, shard_fsdp2, shard_tensor_parallel
 from reference import compare, plain_values, whole_tensors, write_reference
+from safetensors.torch import save_file
 from text import TextBatches, read_tokens
 from torch.distributed.device_mesh import init_device_mesh
 from torch.nn import functional
@@ -57,9 +59,9 @@ class Training:
         else:
             shard_tensor_parallel(self.model, init_device_mesh("cpu", (self.ranks,), mesh_dim_names=("tp",)))
             self.part, self.parts = 0, 1
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=2e-3, weight_decay=0.01)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=3e-3, weight_decay=0.01)
         self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, last_step, 2e-4)
-        self.batches = TextBatches(read_tokens(), rows=8, context=96, seed=7)
+        self.batches = TextBatches(read_tokens(), rows=8, context=CONTEXT, seed=7)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds; the very same mapping is what it is loaded into."""
@@ -82,6 +84,12 @@ class Training:
         mean = loss.detach().clone()
         dist.all_reduce(mean)
         return mean.item() / self.ranks
+
+    def answer(self) -> dict[str, torch.Tensor]:
+        """A batch and its logits, for whoever wants to prove that it has the same model (a collective call)."""
+        tokens, _ = TextBatches(self.batches.tokens, rows=4, context=CONTEXT, seed=11).take(0, 1)
+        with torch.no_grad():
+            return {"tokens": tokens.contiguous(), "logits": self.model(tokens).contiguous()}
 
 
 def kill_halfway(folder: Path, rank: int) -> pyckpt.SaveOptions:
@@ -128,10 +136,14 @@ def run(arguments: argparse.Namespace, result: Result) -> None:
             f"{arguments.store}/step-{step:04}",
             training.state(),
             metadata={"step": step, "loss": loss},
+            assets={"model": assets()},
             options=options,
         )
         result.saves.append({"step": step, "bytes": report.bytes, "seconds": report.seconds, "digest": report.digest})
         say(f"> saved  step {step}: {report.bytes / 1e6:.1f} MB in {report.seconds:.2f} s", flush=True)
+    answer = training.answer()
+    if result.rank == 0:
+        save_file(answer, arguments.results / "logits.safetensors")
 
 
 def main() -> int:

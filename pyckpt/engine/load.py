@@ -10,11 +10,9 @@ from typing import Any
 import msgpack
 
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.exchange_agree import agree_on_targets
-from pyckpt.engine.leaves import Binder, BoundItem
-from pyckpt.engine.load_items import Reading
-from pyckpt.engine.load_shared import Exchanger, plan_shared_load, read_together
-from pyckpt.engine.mismatches import Found, join_findings, pack_findings, refuse_mismatches, unpack_findings
+from pyckpt.engine.fill import fill
+from pyckpt.engine.leaves import Binder
+from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.open import OpenItem, checked_root, decode_item, manifest_bytes, root_bytes
 from pyckpt.engine.options import LoadOptions
 from pyckpt.engine.read import check_objects
@@ -67,56 +65,28 @@ def load(
     )
     wanted = chosen if binders is not None else dict.fromkeys(opened, fresh)
 
-    def bind() -> dict[str, BoundItem]:
-        if coordinator.rank == 0 and options.strict:
-            # Fresh tensors are allocated while they are bound: the bytes that the manifest claims have to exist first.
+    def check() -> None:
+        # Fresh tensors are allocated while they are bound: the bytes that the manifest claims have to exist first.
+        if options.strict:
             for item in wanted:
                 check_objects(store, opened[item])
-        return {item: binder.bind(opened[item]) for item, binder in wanted.items()}
 
-    if exchanger is None or coordinator.size == 1 or options.replicas == "read":
-        bound, differing, surplus = _bind_alone(coordinator, bind)
-        shared = None
-    else:
-        targets = agree_on_targets(coordinator, bind, exchanger.dtype_of, exchanger.note)
-        bound, differing, surplus = targets.bound, targets.differing, targets.surplus
-        always = options.replicas == "exchange"
-        shared = plan_shared_load(targets, opened, exchanger, coordinator, always=always)
-    refuse_mismatches(name, differing + surplus if options.strict else differing)
-    requests = {item: each.requests for item, each in bound.items()} if shared is None else shared.requests
-    reading = Reading(store, opened, options)
-    stagings = {item: each.staging for item, each in bound.items()}
-    read_together(coordinator, lambda: reading.run(requests, stagings), shared)
-    values = {item: each.finish() for item, each in bound.items()}
-    skipped = tuple(finding for each in bound.values() for finding in each.skipped)
-    skipped += tuple(finding for _, finding in surplus)
-    placed = [request for each in bound.values() for request in each.requests]
-    report = LoadReport(
-        url=f"{store.url.rstrip('/')}/{name}",
-        digest=root.digest,
-        tensors=len(placed),
-        bytes=sum(sink.nbytes for request in placed for _, sink in request.target.pieces),
-        read=reading.fetched,
-        seconds=time.perf_counter() - begin,
-        skipped=skipped,
-        staging=reading.staging,
-        exchanged=shared is not None,
+    done = fill(
+        store,
+        opened,
+        wanted,
+        name=name,
+        options=options,
+        coordinator=coordinator,
+        check=check,
+        exchanger=exchanger,
     )
-    return Loaded(report, root, values)
-
-
-def _bind_alone(
-    coordinator: Coordinator, bind: Callable[[], Mapping[str, BoundItem]]
-) -> tuple[Mapping[str, BoundItem], Found, Found]:
-    """This rank's items, and the mismatches of all ranks."""
-    bound: dict[str, BoundItem] = {}
-
-    def contribute() -> bytes:
-        bound.update(bind())
-        return pack_findings(bound)
-
-    differing, surplus = unpack_findings(round_trip(coordinator, "bind", contribute, join_findings))
-    return bound, differing, surplus
+    url = f"{store.url.rstrip('/')}/{name}"
+    seconds = time.perf_counter() - begin
+    report = LoadReport(
+        url, root.digest, done.tensors, done.bytes, done.read, seconds, done.skipped, done.exchanged, done.staging
+    )
+    return Loaded(report, root, done.values)
 
 
 def _open(

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
-from pyckpt.engine.leaves import Staging, TensorRequest
+from pyckpt.engine.leaves import ItemView, Staging, TensorRequest
 from pyckpt.engine.load_plan import plan_jobs, plan_reads
-from pyckpt.engine.open import OpenItem
 from pyckpt.engine.options import LoadOptions, Progress
 from pyckpt.engine.read import read_jobs
 from pyckpt.engine.threads import default_threads
+from pyckpt.format.manifest import Manifest
 from pyckpt.storage.base import Store
 
-__all__ = ["Reading"]
+__all__ = ["Reading", "StoredItem"]
+
+
+class StoredItem(ItemView, Protocol):
+    """An item whose bytes can be read: what a binder sees of it, and where they lie."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """Tensors, objects and shards."""
+
+    @property
+    def object_keys(self) -> tuple[str, ...]:
+        """Keys of the data objects, relative to the store, in the manifest's order."""
 
 
 class Reading:
     """The reads of one load on this rank."""
 
-    def __init__(self, store: Store, opened: Mapping[str, OpenItem], options: LoadOptions) -> None:
+    def __init__(self, store: Store, opened: Mapping[str, StoredItem], options: LoadOptions) -> None:
         self._store = store
         self._opened = opened
         self._options = options
@@ -36,7 +49,7 @@ class Reading:
                 self._read_item(self._opened[item], each, stagings.get(item), meter)
 
     def _read_item(
-        self, item: OpenItem, requests: Sequence[TensorRequest], staging: Staging | None, meter: _Meter
+        self, item: StoredItem, requests: Sequence[TensorRequest], staging: Staging | None, meter: _Meter
     ) -> None:
         reads, sinks = plan_reads(item.manifest, requests)
         jobs = plan_jobs(reads, gap_bytes=self._options.gap_bytes)
@@ -75,6 +88,6 @@ class _Meter:
         return show
 
 
-def _planned(item: OpenItem, requests: Sequence[TensorRequest]) -> int:
+def _planned(item: StoredItem, requests: Sequence[TensorRequest]) -> int:
     tensors = item.manifest.tensors
     return sum(tensors.nbytes_of(number) for number in {request.tensor for request in requests})

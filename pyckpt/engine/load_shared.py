@@ -13,14 +13,13 @@ from pyckpt.engine.exchange_agree import LiveTargets, Wanted
 from pyckpt.engine.exchange_moves import ExchangePlan, Route
 from pyckpt.engine.exchange_plan import plan_exchange
 from pyckpt.engine.leaves import BoundItem, Sink, StagedSink, Target, TensorRequest
-from pyckpt.engine.open import OpenItem
-from pyckpt.engine.rounds import round_trip
+from pyckpt.engine.load_items import StoredItem
 from pyckpt.engine.shared_reads import ReadPart, SharedReads, deal_reads
 from pyckpt.errors import UsageError
 from pyckpt.format.dtypes import dtype_of
 from pyckpt.format.geometry import Copy, Region
 
-__all__ = ["Exchanger", "SharedLoad", "plan_shared_load", "read_together"]
+__all__ = ["Exchanger", "SharedLoad", "plan_shared_load"]
 
 WORTHWHILE_BYTES = 1 << 20
 """Below so many shared bytes ``auto`` lets every rank read for itself."""
@@ -164,7 +163,7 @@ class _Watched:
 
 def plan_shared_load(
     targets: LiveTargets,
-    items: Mapping[str, OpenItem],
+    items: Mapping[str, StoredItem],
     exchanger: Exchanger,
     coordinator: Coordinator,
     *,
@@ -195,16 +194,3 @@ def plan_shared_load(
         routes.append(Route(name, items[key.item].shape(key.tensor), have, want, dtype_of(key.dtype).bits))
     plan = plan_exchange(routes, nodes=[0] * coordinator.size, budget=BUDGET_BYTES)
     return SharedLoad(targets, reads, plan, exchanger, coordinator)
-
-
-def read_together(coordinator: Coordinator, read: Callable[[], None], shared: SharedLoad | None) -> None:
-    """Reads on all ranks, with or without an exchange; whatever goes wrong on one is raised on all."""
-
-    def contribute() -> bytes:
-        if shared is None:
-            read()
-        else:
-            shared.run(read)
-        return b""
-
-    round_trip(coordinator, "read", contribute, lambda _: b"")

@@ -43,6 +43,7 @@ class LoadReport:
 
     url: str
     digest: str
+    """SHA-256 of the root; empty where other files than a checkpoint's were loaded."""
     tensors: int
     bytes: int
     """Bytes that arrived in tensors."""

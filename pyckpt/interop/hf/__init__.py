@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pyckpt.interop.hf.export import export
 from pyckpt.interop.hf.report import ExportReport
+from pyckpt.interop.hf.start import load_into
 
 __all__ = [
     "ExportReport",
     "export",
+    "load_into",
 ]
