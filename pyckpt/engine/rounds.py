@@ -49,6 +49,7 @@ def round_trip(
         own = error
         payload = _BAD + _pack(error)
     outcome: bytes | None = None
+    trouble: PyckptError | None = None
     # From the moment that a good contribution may have been sent, rank 0 may act on it, whatever happens to this rank.
     fate.known = own is not None or coordinator.rank == 0
     try:
@@ -57,19 +58,22 @@ def round_trip(
             outcome = _decide(gathered, decide)
     except PyckptError as error:
         outcome = _BAD + _pack(error)
-        if own is None or isinstance(own, RankError):
-            own = error
+        trouble = error
     except BaseException as error:
         coordinator.announce(what, _BAD + _pack(error))
         raise
     # A rank that lost another one doesn't know which; rank 0, which looks for signs of life, does.
-    is_victim = isinstance(own, RankError) and coordinator.size > 1
-    if own is not None and coordinator.rank != 0 and not is_victim:
+    verdict_counts = isinstance(own, RankError) and own.code == "rank.failed"
+    if coordinator.rank != 0 and own is not None and not verdict_counts:
         raise own
+    if coordinator.rank != 0 and trouble is not None:
+        raise trouble
     answer = coordinator.announce(what, outcome)
     fate.known = True
-    if own is not None and not (is_victim and answer[:1] == _BAD and coordinator.rank != 0):
+    if own is not None and not (verdict_counts and answer[:1] == _BAD):
         raise own
+    if trouble is not None:
+        raise trouble
     if answer[:1] == _BAD:
         raise _unpack(answer[1:])
     return answer[1:]
