@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["llama_state", "nbytes", "small_state"]
+__all__ = ["llama_shapes", "llama_state", "nbytes", "small_state"]
 
 
-def llama_state(hidden: int = 1024, inner: int = 2816, layers: int = 6, vocab: int = 32000) -> dict[str, torch.Tensor]:
-    """Weights in bf16 with fp32 master copy and both moments of AdamW: 2.00 GB in 228 tensors by default."""
-    torch.manual_seed(0)
+def llama_shapes(hidden: int, inner: int, layers: int, vocab: int) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the weights: nine for each layer, and three."""
     shapes: dict[str, tuple[int, ...]] = {
         "embed_tokens.weight": (vocab, hidden),
         "lm_head.weight": (vocab, hidden),
@@ -24,6 +23,13 @@ def llama_state(hidden: int = 1024, inner: int = 2816, layers: int = 6, vocab: i
         shapes[f"{prefix}mlp.down_proj.weight"] = (hidden, inner)
         shapes[f"{prefix}input_layernorm.weight"] = (hidden,)
         shapes[f"{prefix}post_attention_layernorm.weight"] = (hidden,)
+    return shapes
+
+
+def llama_state(hidden: int = 1024, inner: int = 2816, layers: int = 6, vocab: int = 32000) -> dict[str, torch.Tensor]:
+    """Weights in bf16 with fp32 master copy and both moments of AdamW: 2.00 GB in 228 tensors by default."""
+    torch.manual_seed(0)
+    shapes = llama_shapes(hidden, inner, layers, vocab)
     noise = torch.randn(16 << 20)
     state = {}
     for group in ("model", "master", "exp_avg", "exp_avg_sq"):

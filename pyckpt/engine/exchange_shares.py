@@ -11,7 +11,7 @@ from pyckpt.format.cells import Cell, cells_of
 from pyckpt.format.geometry import Box, Copy, Ints, Region, box_copy, intersect, region_boxes, region_copies
 from pyckpt.format.tiling import tiles_exactly
 
-__all__ = ["Geometry", "Share"]
+__all__ = ["Geometry", "Holders", "Share"]
 
 FEW_REGIONS = 32
 """Up to so many regions are tried one by one; among more, those near a wanted one are found by their bounds at once."""
@@ -24,11 +24,30 @@ class Share(NamedTuple):
     """Numbers of the held regions."""
     copies: tuple[tuple[Copy, ...], ...]
     """For each of them the copies from its memory to that of the wanted region."""
+    elements: int
+    """Number of elements."""
 
-    @property
-    def elements(self) -> int:
-        """Number of elements."""
-        return sum(copy.elements for copy in self.copies[0])
+
+class Holders(NamedTuple):
+    """Who holds one region: (rank, number among the regions of that rank) each."""
+
+    everybody: tuple[tuple[int, int], ...]
+    by_rank: dict[int, tuple[tuple[int, int], ...]]
+    by_node: dict[int, tuple[tuple[int, int], ...]]
+
+    @classmethod
+    def of(cls, everybody: Sequence[tuple[int, int]], nodes: Sequence[int]) -> Holders:
+        """Grouped by rank and by node; ``nodes`` has the node of every rank."""
+        by_rank: dict[int, tuple[tuple[int, int], ...]] = {}
+        by_node: dict[int, list[tuple[int, int]]] = {}
+        for rank, piece in everybody:
+            by_rank.setdefault(rank, ((rank, piece),))
+            by_node.setdefault(nodes[rank], []).append((rank, piece))
+        return cls(tuple(everybody), by_rank, {node: tuple(each) for node, each in by_node.items()})
+
+    def near(self, rank: int, node: int) -> tuple[tuple[int, int], ...]:
+        """Those that a rank may get the region from: itself, else its node, else anybody."""
+        return self.by_rank.get(rank) or self.by_node.get(node) or self.everybody
 
 
 class Geometry:
@@ -62,7 +81,7 @@ class Geometry:
             for number in near:
                 copies = region_copies(self._held[number], wanted)
                 if copies:
-                    yield Share((number,), (copies,))
+                    yield Share((number,), (copies,), sum([copy.elements for copy in copies]))
             return
         cells = [self._cells[number] for number in near]
         yield from self._of_cells(cells, wanted, [box for box, _ in region_boxes(wanted)])
@@ -73,7 +92,7 @@ class Geometry:
                 shared = intersect(cell.box, box)
                 if shared is not None:
                     copies = tuple((box_copy(self._held[number], wanted, shared),) for number in cell.holders)
-                    yield Share(cell.holders, copies)
+                    yield Share(cell.holders, copies, shared.volume)
 
     def _near(self, box: Box) -> Sequence[int]:
         count = len(self._low)

@@ -39,19 +39,25 @@ class ExchangeFigures:
 def figures_of(plan: ExchangePlan) -> ExchangeFigures:
     """The plan in figures."""
     pairs: Counter[tuple[int, int]] = Counter()
-    for move in plan.remote:
-        pairs[move.source, move.target] += move.nbytes
-    sent, received, kept = [0] * plan.size, [0] * plan.size, [0] * plan.size
+    moves = 0
+    kept = [0] * plan.size
+    for number, times in Counter(use.pattern for use in plan.uses).items():
+        pattern = plan.patterns[number]
+        for part in pattern.parts:
+            for move in part:
+                pairs[move.source, move.target] += times * move.nbytes
+        for move in pattern.local:
+            kept[move.target] += times * move.copy.elements
+        moves += times * (sum(map(len, pattern.parts)) + len(pattern.local) + len(pattern.echoes))
+    sent, received = [0] * plan.size, [0] * plan.size
     for (source, target), nbytes in pairs.items():
         sent[source] += nbytes
         received[target] += nbytes
-    for move in plan.local:
-        kept[move.target] += move.copy.elements
     return ExchangeFigures(
         plan.size,
         len(plan.names),
         plan.waves,
-        len(plan.remote) + len(plan.local) + len(plan.echoes),
+        moves,
         sum(pairs.values()),
         tuple((source, target, nbytes) for (source, target), nbytes in sorted(pairs.items())),
         tuple(sent),

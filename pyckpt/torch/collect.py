@@ -13,7 +13,7 @@ from pyckpt.errors import UsageError
 from pyckpt.format.tree import Indexed, Node, Path
 from pyckpt.torch.kinds import kind_of
 from pyckpt.torch.layout import Layout, LocalShard
-from pyckpt.torch.leaf import LeafMaker
+from pyckpt.torch.leaf import KnownLeaves, LeafMaker
 from pyckpt.torch.module import declared_params, module_node
 from pyckpt.torch.optimizer import NamedOptimizer, optimizer_node
 from pyckpt.torch.param_names import ParamNames
@@ -29,20 +29,28 @@ VALUE = "value"
 
 
 def collect(
-    state: Mapping[str, object], *, rank: int = 0, world_size: int = 1, layout: Layout | None = None
+    state: Mapping[str, object],
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    layout: Layout | None = None,
+    seen: KnownLeaves | None = None,
 ) -> tuple[ItemState, ...]:
     """The items of ``state`` as this rank sees them; nothing is copied, stepped or changed.
 
     Values are modules, optimizers, schedulers, anything with ``state_dict()`` and ``load_state_dict()``,
     ``pyckpt.RNG()``, ``pyckpt.per_rank(...)``, or nested plain state. Local, except for modules under FSDP1.
+    ``seen`` keeps leaves from one call to the next.
     """
     if not isinstance(state, Mapping):
         raise UsageError("usage.invalid", f"state is a {type(state).__name__}, not a mapping of item name to value")
+    if seen is not None:
+        seen.begin()
     names = ParamNames.of(state)
     declared = declared_params(names, layout)
     items = []
     for item, value in state.items():
-        walk = Walk(item, rank, world_size, names, layout, _node, LeafMaker(item), declared)
+        walk = Walk(item, rank, world_size, names, layout, _node, LeafMaker(item, seen), declared)
         kind = kind_of(value)
         if kind == "dataloader" and not isinstance(value, PerRank):
             value = PerRank(value)  # noqa: PLW2901

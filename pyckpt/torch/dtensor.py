@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from pyckpt.errors import UsageError
 from pyckpt.format.geometry import Box, Ints, row_major_strides
@@ -200,8 +201,20 @@ def dtensor_layout(tensor: DTensor, local_shape: Ints, key: str) -> tuple[tuple[
             key=key,
             hint="was the DTensor made by from_local with uneven parts? Give it shape= and stride=, or use layout=",
         )
-    group = replica_group(mesh.mesh, coordinate, cut)
-    return boxes, group if len(group) > 1 else ()
+    if all(is_cut or size == 1 for is_cut, size in zip(cut, mesh.shape, strict=True)):
+        return boxes, ()
+    return boxes, replica_group(_ranks_of(mesh), coordinate, cut)
+
+
+def _ranks_of(mesh: DeviceMesh) -> Any:
+    """``mesh.mesh``, which torch makes anew at every look."""
+    ranks = _KNOWN_RANKS.get(mesh)
+    if ranks is None:
+        ranks = _KNOWN_RANKS[mesh] = mesh.mesh
+    return ranks
+
+
+_KNOWN_RANKS: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
 
 
 def empty_dtensor(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 
@@ -15,7 +16,7 @@ from pyckpt.torch.layout import Declared
 from pyckpt.torch.placed import is_dtensor, is_ordinary, is_sharded_tensor, place
 from pyckpt.torch.source import TensorSource
 
-__all__ = ["LeafMaker", "memory_key"]
+__all__ = ["KnownLeaves", "LeafMaker", "memory_key"]
 
 
 def _pointer(tensor: torch.Tensor) -> int:
@@ -39,11 +40,46 @@ def _view_key(tensor: torch.Tensor) -> tuple[Any, ...]:
     return (tensor.dtype, tensor.shape, tensor.stride(), tensor.is_conj(), tensor.is_neg())
 
 
-class LeafMaker:
-    """Makes the tensor leaves of one item on one rank."""
+class _Known(NamedTuple):
+    tensor: Any
+    """Kept alive with its spec, so that nothing else gets their identity."""
+    spec: Any
+    memory: tuple[Any, ...] | None
+    leaf: TensorLeaf
 
-    def __init__(self, item: str) -> None:
+
+class KnownLeaves:
+    """Leaves of DTensors by the object, for a state that is walked again and again.
+
+    A leaf is given again while the DTensor has the same layout and its part lies in the same memory.
+    """
+
+    def __init__(self) -> None:
+        self._leaves: dict[tuple[Any, ...], _Known] = {}
+        self._before: dict[tuple[Any, ...], _Known] = {}
+
+    def begin(self) -> None:
+        """A walk begins; what the one before it did not meet is let go."""
+        self._before, self._leaves = self._leaves, {}
+
+    def leaf(self, tensor: Any, use: tuple[Any, ...], make: Callable[[], TensorLeaf]) -> TensorLeaf:
+        """The leaf of this very object for the same use; made if it is new, or if anything about it has changed."""
+        key = (id(tensor), *use)
+        memory = memory_key(tensor._local_tensor)
+        known = self._before.get(key)
+        same = known is not None and known.tensor is tensor and known.spec is tensor._spec
+        if known is None or not same or memory is None or known.memory != memory:
+            known = _Known(tensor, tensor._spec, memory, make())
+        self._leaves[key] = known
+        return known.leaf
+
+
+class LeafMaker:
+    """Makes the tensor leaves of one item on one rank; ``seen`` are those of earlier walks over the same state."""
+
+    def __init__(self, item: str, seen: KnownLeaves | None = None) -> None:
         self.item = item
+        self._seen = seen
         self._by_object: dict[tuple[int, bool], TensorLeaf] = {}
         self._by_pointer: dict[tuple[int, bool], list[tuple[tuple[Any, ...], TensorLeaf]]] = {}
         self._whole: dict[Ints, Region] = {}
@@ -77,6 +113,9 @@ class LeafMaker:
             for other, leaf in others:
                 if other == _view_key(tensor):
                     known = leaf
+        if self._seen is not None and is_dtensor(tensor):
+            use = self.item, alone, owner, declared
+            known = self._seen.leaf(tensor, use, lambda: self._make(tensor, path, declared, alone, owner))
         if known is None:
             if ordinary and declared is None and owner is None:
                 known = self._ordinary(tensor, alone)

@@ -27,6 +27,7 @@ from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.exchange import Exchange, wire_dtype
 from pyckpt.torch.group import coordinator_for
+from pyckpt.torch.leaf import KnownLeaves
 from pyckpt.torch.live_memory import (
     has_accelerator,
     refuse_shared_memory,
@@ -105,6 +106,7 @@ class Resharder:
             "reshard", collective=None, timeout=self._options.timeout, silence=self._options.silence, group=group
         )
         self._rank, self._size = coordinator.rank, coordinator.size
+        self._leaves = KnownLeaves()
         try:
             self._source = agree_on_source(
                 coordinator, self._collect, node=socket.gethostname(), replicas=self._options.replicas
@@ -156,7 +158,8 @@ class Resharder:
         )
 
     def _collect(self) -> Sequence[ItemState]:
-        return collect(self._state, rank=self._rank, world_size=self._size, layout=self._options.layout or None)
+        layout = self._options.layout or None
+        return collect(self._state, rank=self._rank, world_size=self._size, layout=layout, seen=self._leaves)
 
     def _agree_on_targets(self, coordinator: Coordinator, target: Any) -> LiveTargets:
         wanted = self._options.dtype
