@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from pyckpt.engine.leaves import BoundItem, ItemState, ItemView, Piece, Target, TensorLeaf, TensorRequest
 from pyckpt.errors import Finding, LimitExceeded, Unsupported, UnsupportedState, UsageError
 from pyckpt.format.dtypes import dtype_of
-from pyckpt.format.geometry import Region
+from pyckpt.format.geometry import Copy, Ints, Region
 from pyckpt.format.tree import DTypeName, Node, Path, TensorRef, Timestamp, map_leaves, path_text
+from pyckpt.format.windows import split_windows
 
 ml_dtypes: Any
 try:
@@ -64,6 +66,12 @@ def _bytes(array: np.ndarray[Any, Any]) -> memoryview:
     return memoryview(flat)
 
 
+def _places(start: int, shape: Ints, strides: Ints) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """The positions ``start + sum(i * strides)``, one by one."""
+    steps = zip(np.ix_(*[np.arange(count) for count in shape]), strides, strict=True)
+    return start + sum([index * stride for index, stride in steps], np.zeros(shape, np.int64))
+
+
 class ArraySource:
     """Reads one array, which it keeps alive."""
 
@@ -86,28 +94,43 @@ class ArraySource:
 
 
 class ArraySink:
-    """Fills ``array`` with elements stored as ``stored``, directly where memory and dtype allow."""
+    """Fills ``array`` with elements stored as ``stored``: its own memory if it lies alike, else as they arrive."""
 
-    __slots__ = ("_array", "_staging", "_stored", "nbytes")
+    __slots__ = ("_array", "_stored", "nbytes")
 
     def __init__(self, array: np.ndarray[Any, Any], stored: np.dtype[Any]) -> None:
         self._array = array
         self._stored = stored.newbyteorder("<")
-        self._staging: np.ndarray[Any, Any] | None = None
         self.nbytes = array.size * stored.itemsize
 
-    def open(self) -> memoryview:
-        """Writable memory of ``nbytes`` bytes."""
-        if self._array.flags.c_contiguous and self._array.dtype == self._stored:
-            return _bytes(self._array)
-        self._staging = np.empty(self.nbytes, dtype=np.uint8)
-        return _bytes(self._staging)
+    def open(self) -> memoryview | None:
+        """The array's own memory, or None."""
+        is_direct = self._array.flags.c_contiguous and self._array.dtype == self._stored
+        return _bytes(self._array) if is_direct else None
+
+    def take(self, staged: memoryview, copies: Sequence[Copy]) -> Callable[[], None] | None:
+        """Puts staged elements in their places, cast if need be."""
+        array = self._array.reshape(1) if self._array.ndim == 0 else self._array
+        values = np.frombuffer(staged, np.uint8).view(self._stored)
+        for copy in copies:
+            windows = split_windows(
+                array.shape, copy.dst_start, copy.shape, copy.dst_strides, copy.src_start, copy.src_strides
+            )
+            if windows is None:
+                at = np.unravel_index(_places(copy.dst_start, copy.shape, copy.dst_strides), array.shape)
+                array[at] = values[_places(copy.src_start, copy.shape, copy.src_strides)].astype(array.dtype)
+                continue
+            for window in windows:
+                corner = array[tuple([slice(first, None) for first in window.first])]
+                _, strides = window.place(array.strides)
+                there = values[window.other_start :]
+                pitches = [stride * values.itemsize for stride in window.other_strides]
+                source = as_strided(there, window.shape, pitches)
+                np.copyto(as_strided(corner, window.shape, strides), source, casting="unsafe")
+        return None
 
     def close(self) -> None:
-        """Moves a staging buffer into the array, with a cast if one is due."""
-        staging, self._staging = self._staging, None
-        if staging is not None:
-            np.copyto(self._array, staging.view(self._stored).reshape(self._array.shape), casting="unsafe")
+        """Everything is in its place."""
 
 
 def collect_numpy(state: Mapping[str, object], *, kinds: Mapping[str, str] | None = None) -> tuple[ItemState, ...]:

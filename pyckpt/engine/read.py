@@ -193,18 +193,17 @@ class _Work:
     def _land(self, job: Job, stack: ExitStack) -> list[tuple[memoryview, bool]]:
         """Gives each part its destination, or (then with True) a place in one staging buffer for the job."""
         direct = [self._destination(part) for part in job.parts]
-        starts: list[int] = []
-        room = 0
+        room = sum(part.size for part, view in zip(job.parts, direct, strict=True) if view is None)
+        buffer = stack.enter_context(self._staging.buffer(room)) if room else memoryview(b"")
+        landings = []
+        at = 0
         for part, view in zip(job.parts, direct, strict=True):
-            # Whoever takes the bytes sees elements, which lie at multiples of their size.
-            room += -room % (max(8, part.read.bits) // 8)
-            starts.append(room)
-            room += part.size if view is None else 0
-        buffer = stack.enter_context(self._staging.buffer(room)) if None in direct else memoryview(b"")
-        return [
-            (buffer[at : at + part.size], True) if view is None else (view, False)
-            for part, view, at in zip(job.parts, direct, starts, strict=True)
-        ]
+            if view is None:
+                landings.append((buffer[at : at + part.size], True))
+                at += part.size
+            else:
+                landings.append((view, False))
+        return landings
 
     def _destination(self, part: Part) -> memoryview | None:
         """The destination's own memory if the part's bytes belong there as they lie."""

@@ -55,7 +55,8 @@ class LoadReport:
     exchanged: bool = False
     """True if what several ranks wanted was read by one of them and passed on."""
     staging: int = 0
-    """Most host memory in use at one time for bytes on their way to a device, another order or another dtype."""
+    """Most bytes of buffers in use at one time, for what does not go straight into host memory: blocks that are cut or
+    encoded, and all that is bound for a device, another order or another dtype."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,12 @@ class SideStreams:
 
 
 def side_streams(device: torch.device) -> SideStreams | None:
-    """Streams of a device; None for one that has none, and does everything in turn."""
+    """Streams of a device; None for one that has none, or gains nothing by them."""
     accelerator = torch.accelerator.current_accelerator()
     if accelerator is None or accelerator.type != device.type:
+        return None
+    if device.type == "mps":
+        # The device's memory is the host's, and it can't cast from 64-bit floats.
         return None
     try:
         torch.Stream(device=device)

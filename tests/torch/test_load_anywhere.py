@@ -16,7 +16,7 @@ from pyckpt.engine.coordinator import Single
 from pyckpt.engine.leaves import Target, TensorRequest
 from pyckpt.engine.load import load
 from pyckpt.errors import Corrupt
-from pyckpt.format.geometry import Box, Region
+from pyckpt.format.geometry import Box, Copy, Region
 from pyckpt.storage.local import LocalStore
 from pyckpt.torch.dtypes import PACKED
 from pyckpt.torch.layout import Declared
@@ -221,6 +221,22 @@ def test_inference_mode(tmp_path, load_into, made_in, loaded_in):
     with torch.inference_mode(loaded_in):
         load_into(tmp_path, into, dtype="cast")
     assert all((tensor == 1).all() for tensor in into.values())
+
+
+def test_version_of_a_device_tensor_in_inference_mode():
+    class Inline:
+        def follow(self):
+            pass
+
+        def run(self, work):
+            work()
+            return lambda: None
+
+    tensor = torch.ones(5)
+    with torch.inference_mode():
+        sink = DeviceSink(tensor.detach(), torch.float32, Inline())
+        sink.take(memoryview(bytearray(20)), (Copy((5,), 0, (1,), 0, (1,)),))
+    assert tensor.tolist() == [0] * 5 and tensor._version == 1
 
 
 def test_damage(tmp_path, load_into):

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from pyckpt.errors import UsageError
 from pyckpt.format.geometry import Box, Region, region_copies
-from pyckpt.torch.strided import gather, put, split_windows, strided_view
+from pyckpt.format.windows import split_windows
+from pyckpt.torch.strided import gather, put, strided_view
 
 shapes = st.lists(st.integers(0, 6), max_size=4).map(tuple)
 
