@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ import torch.distributed as dist
 
 from pyckpt.errors import RankError
 
-__all__ = ["Wire", "wire_device"]
+__all__ = ["Posted", "Wire", "wire_device"]
 
 
 def wire_device(group: dist.ProcessGroup | None, *, accelerated: bool) -> torch.device:
@@ -32,11 +33,24 @@ def _backends(group: dist.ProcessGroup | None) -> dict[str, str]:
     return dict(pair.split(":", 1) for pair in str(config).split(",") if ":" in pair)
 
 
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """Messages under way."""
+
+    works: Sequence[Any]
+    peers: tuple[int, ...]
+    """Ranks of the group at their other ends, in the order of the works unless the group has made fewer works."""
+    on_host: bool
+
+
 @dataclass(slots=True)
 class Wire:
     """Sends and receives byte tensors; counts what it really hands to the group."""
 
     group: dist.ProcessGroup | None
+    silence: float = 60.0
+    """Seconds that a message between hosts may take. A peer that left the exchange is still connected, and would be
+    waited for as long as the group's own limit says."""
     sent: int = 0
     """Bytes, since the wire was made."""
     received: int = 0
@@ -47,7 +61,7 @@ class Wire:
 
     def post(
         self, sends: Sequence[tuple[int, int, torch.Tensor]], receives: Sequence[tuple[int, int, torch.Tensor]]
-    ) -> list[Any]:
+    ) -> Posted:
         """Begins to send and receive contiguous byte tensors, (rank of the group, tag, bytes) each.
 
         Gives what ``finish`` wants. Raises RankError when the group says that a peer is gone.
@@ -57,27 +71,34 @@ class Wire:
             for function, listed in ((dist.isend, sends), (dist.irecv, receives))
             for rank, tag, data in listed
         ]
+        peers = tuple(rank for rank, _, _ in (*sends, *receives))
         self.sent += sum(data.nbytes for _, _, data in sends)
         self.received += sum(data.nbytes for _, _, data in receives)
         if not operations:
-            return []
+            return Posted((), (), on_host=True)
+        on_host = all(data.device.type == "cpu" for _, _, data in (*sends, *receives))
         try:
-            return list(dist.batch_isend_irecv(operations))
+            return Posted(dist.batch_isend_irecv(operations), peers, on_host)
         except RuntimeError as error:
-            raise _lost(error) from error
+            raise _lost(error, peers) from error
 
-    def finish(self, works: Sequence[Any]) -> None:
-        """Waits, on the host or (with an accelerator) on its current stream, until all of ``works`` are done."""
-        try:
-            for work in works:
-                work.wait()
-        except RuntimeError as error:
-            raise _lost(error) from error
+    def finish(self, posted: Posted) -> None:
+        """Waits, on the host or (with an accelerator) on its current stream, until all messages are there."""
+        limit = timedelta(seconds=self.silence)
+        works, peers = posted.works, posted.peers
+        for number, work in enumerate(works):
+            try:
+                # On an accelerator a limit would make the host wait, and the group has a watch of its own.
+                work.wait(*((limit,) if posted.on_host else ()))
+            except RuntimeError as error:
+                raise _lost(error, peers[number : number + 1] if len(works) == len(peers) else peers) from error
 
 
-def _lost(error: RuntimeError) -> RankError:
+def _lost(error: RuntimeError, peers: Sequence[int]) -> RankError:
+    names = ", ".join(f"rank {rank}" for rank in sorted(set(peers)))
     return RankError(
         "rank.failed",
-        f"tensors could not be exchanged with another rank: {error}",
-        hint="a rank died, or left the exchange; targets may hold a mixture of old and new values",
+        f"tensors could not be exchanged: {error}",
+        key=names,
+        hint="it died, or left the exchange; targets may hold a mixture of old and new values",
     )

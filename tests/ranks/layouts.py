@@ -25,6 +25,7 @@ __all__ = [
     "Net",
     "differences",
     "formula",
+    "local_part",
     "reset",
     "shapes",
     "state_of",
@@ -306,13 +307,14 @@ def reset(target: Mapping[str, Any]) -> None:
     net, optimizer = target["model"], target["optim"]
     with torch.no_grad():
         for tensor in (*net.parameters(), *net.buffers()):
-            _local(tensor).zero_()
+            local_part(tensor).zero_()
     optimizer.state.clear()
     for group in optimizer.param_groups:
         group.update({"lr": 9.0, "weight_decay": 0.01})
 
 
-def _local(value: Any) -> torch.Tensor:
+def local_part(value: Any) -> torch.Tensor:
+    """What this rank has of a tensor."""
     from torch.distributed.tensor import DTensor
 
     value = value.detach()
@@ -326,7 +328,7 @@ def _same(one: Any, other: Any) -> bool:
         return False
     if getattr(one, "placements", None) != getattr(other, "placements", None):
         return False
-    a, b = _local(one).contiguous().view(-1), _local(other).contiguous().view(-1)
+    a, b = local_part(one).contiguous().view(-1), local_part(other).contiguous().view(-1)
     return a.shape == b.shape and torch.equal(a.view(torch.uint8), b.view(torch.uint8))
 
 
