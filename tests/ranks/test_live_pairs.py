@@ -83,9 +83,9 @@ def test_pair(moved, placement, source, target):
 def elements(rank):
     """Layout -> what this rank has of the model in it."""
     out = {}
-    for layout, each in LAYOUTS.items():
+    for layout in LAYOUTS:
         state = built(rank, state_of, layout, 0)
-        out[layout] = {} if state is None else elements_of(layout, Seats(0, each.size), state["model"])
+        out[layout] = {} if state is None else elements_of(layout, state["model"])
     return out
 
 
@@ -120,7 +120,7 @@ def test_bytes_on_the_wire_are_the_fewest_possible(ranks):
     nothing = 0
     for source in LAYOUTS:
         for target in LAYOUTS:
-            least = fewest(source, target, [each[source] for each in has], [each[target] for each in has])
+            least = fewest(source, [each[source] for each in has], [each[target] for each in has])
             moved = [each[source, target] for each in counts]
             for who in ("group", "report", "plan"):
                 assert [received for _, received in (one[who] for one in moved)] == least, (source, target, who)

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from tests.ranks.layouts import formula, local_part, shapes
-from tests.ranks.seats import Seats
+from tests.ranks.layouts import Net, formula, local_part, shapes
 
 __all__ = ["Counted", "Elements", "counted", "elements_of", "fewest"]
 
 Elements = Mapping[str, set[int]]
 """Name -> numbers of the elements of the whole tensor that a rank has."""
+
+
+BUFFERS = tuple(dict(Net().named_buffers()))
 
 
 @dataclass
@@ -49,20 +51,19 @@ def counted() -> Iterator[Counted]:
         dist.batch_isend_irecv = real
 
 
-def elements_of(layout: str, seats: Seats, net: torch.nn.Module) -> Elements:
+def elements_of(layout: str, net: torch.nn.Module) -> Elements:
     """What this rank has of the model ``net`` in ``layout``: its values say which elements they are."""
     from torch.distributed.checkpoint.state_dict import get_model_state_dict
 
     named = get_model_state_dict(net) if layout.startswith("fsdp1") else dict(net.named_parameters())
-    named |= dict(net.named_buffers())
+    buffers = dict(net.named_buffers())
     out = {}
-    for raw, tensor in named.items():
+    for raw, tensor in (named | buffers).items():
         name = raw.replace("_fsdp_wrapped_module.", "").removeprefix("module.")
         shape, dtype = shapes()[name]
         count = torch.Size(shape).numel()
-        if raw in dict(net.named_buffers()) or dtype is not torch.float32:
-            # Under DDP the buffers of the first rank count.
-            out[name] = set(range(count)) if layout != "ddp-2" or seats.place == 0 else set()
+        if raw in buffers or name in BUFFERS:
+            out[name] = set(range(count))
             continue
         whole = formula("embed.weight" if name == "head.weight" else name, "param", shape, dtype).reshape(-1).tolist()
         place = {value: number for number, value in enumerate(whole)}
@@ -70,12 +71,15 @@ def elements_of(layout: str, seats: Seats, net: torch.nn.Module) -> Elements:
     return out
 
 
-def fewest(source: str, target: str, have: Sequence[Elements], want: Sequence[Elements]) -> list[int]:
-    """By rank, the bytes of the elements that it wants and does not have."""
+def fewest(source: str, have: Sequence[Elements], want: Sequence[Elements]) -> list[int]:
+    """By rank, the bytes of the elements that it wants and does not have; ranks and layouts begin at 0."""
     sizes = {name: dtype.itemsize for name, (_, dtype) in shapes().items()}
     tied = not source.startswith("fsdp1")
     out = []
-    for mine, wanted in zip(have, want, strict=True):
+    for rank, (mine, wanted) in enumerate(zip(have, want, strict=True)):
+        if source == "ddp-2" and rank > 0:
+            # Every process has buffers of its own, and those of the first count.
+            mine = {name: numbers for name, numbers in mine.items() if name not in BUFFERS}
         merged: dict[str, set[int]] = {}
         for name, numbers in wanted.items():
             merged.setdefault("embed.weight" if tied and name == "head.weight" else name, set()).update(numbers)

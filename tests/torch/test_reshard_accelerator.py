@@ -88,7 +88,7 @@ def between(rank: int, size: int, port: int) -> None:
 def test_between_devices():
     import socket
 
-    import torch.multiprocessing as multiprocessing
+    from torch import multiprocessing
 
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
