@@ -20,7 +20,6 @@ from pyckpt.format.dtypes import byte_count, dtype_of
 from pyckpt.format.geometry import Box, Region
 from pyckpt.format.tree import Node, Path, TensorRef, path_text, walk
 from pyckpt.torch.bind import BindOptions, binders
-from pyckpt.torch.compare import nearest
 from pyckpt.torch.dtensor import empty_dtensor
 from pyckpt.torch.dtypes import FLOATING, torch_dtype
 from pyckpt.torch.filling import Filling, allocate
@@ -234,7 +233,7 @@ class _Placed:
             fill.differs(path, f"several patterns of the target match: {', '.join(sorted(found))}")
             return None
         if not found:
-            fill.differs(path, f"the target says nothing of it{nearest(names[0], list(self.rules))}")
+            fill.surprises(path, names[0], list(self.rules))
             return None
         return self.rules[found[0]]
 

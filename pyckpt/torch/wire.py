@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -84,14 +85,25 @@ class Wire:
 
     def finish(self, posted: Posted) -> None:
         """Waits, on the host or (with an accelerator) on its current stream, until all messages are there."""
-        limit = timedelta(seconds=self.silence)
+        # On an accelerator a limit would make the host wait, and the group has a watch of its own.
+        limit = (timedelta(seconds=self.silence),) if posted.on_host else ()
+        lost: list[tuple[RuntimeError, tuple[int, ...]]] = []
         works, peers = posted.works, posted.peers
         for number, work in enumerate(works):
             try:
-                # On an accelerator a limit would make the host wait, and the group has a watch of its own.
-                work.wait(*((limit,) if posted.on_host else ()))
+                work.wait(*limit)
             except RuntimeError as error:
-                raise _lost(error, peers[number : number + 1] if len(works) == len(peers) else peers) from error
+                lost.append((error, peers[number : number + 1] if len(works) == len(peers) else peers))
+                if not posted.on_host:
+                    break
+                # What else has failed by now says which of them is dead, and which has only left because of that.
+                limit = (timedelta(milliseconds=1),)
+        if lost:
+            closed = [each for each in lost if not _TIME_IS_UP.search(str(each[0]))]
+            raise _lost((closed or lost)[0][0], [rank for _, ranks in closed or lost for rank in ranks])
+
+
+_TIME_IS_UP = re.compile(r"time(d |-)?out", re.IGNORECASE)
 
 
 def _lost(error: RuntimeError, peers: Sequence[int]) -> RankError:

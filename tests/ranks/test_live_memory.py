@@ -77,8 +77,8 @@ def make(case, rank, number, *, fill):
     dim = 0 if fill else 1
     lie = {"transposed": transposed, "channels_last": channels_last}.get(case, torch.clone)
     if case == "flat" and not fill:
-        share = SIDE * SIDE // SIZE
-        return torch.full((share,), -1.0), values.view(-1)[rank * share : (rank + 1) * share]
+        run = run_of(rank)
+        return torch.full((run.elements,), -1.0), values.view(-1)[run.start : run.stop]
     if case == "flat":
         lie = transposed
     return sharded(want, Shard(dim), lie=lie), sharded(values, Shard(dim)).to_local()
@@ -118,10 +118,15 @@ def measure(rank, case):
     }
 
 
-def runs(rank):
+def run_of(rank):
+    """Begins and ends in the middle of rows, most of them on other ranks."""
     share = SIDE * SIDE // SIZE
-    region = Region.flat((SIDE, SIDE), rank * share, (rank + 1) * share)
-    return {"state": {"*": pyckpt.Declared((SIDE, SIDE), (region,))}}
+    start = share * ((rank + 2) % SIZE) + share // 3
+    return Region.flat((SIDE, SIDE), start, min(SIDE * SIDE, start + share))
+
+
+def runs(rank):
+    return {"state": {"*": pyckpt.Declared((SIDE, SIDE), (run_of(rank),))}}
 
 
 @pytest.mark.parametrize("case", ["contiguous", "transposed", "channels_last", "flat"])
