@@ -24,10 +24,9 @@ from pyckpt.engine.exchange_agree import (
 from pyckpt.engine.exchange_plan import plan_exchange
 from pyckpt.engine.exchange_text import describe
 from pyckpt.engine.exchange_waves import schedule_of
-from pyckpt.engine.leaves import BoundItem, ItemState, Piece, Sink, TensorLeaf
+from pyckpt.engine.leaves import BoundItem, ItemState, Piece, Sink
 from pyckpt.engine.options import ReshardOptions
 from pyckpt.engine.rounds import round_trip
-from pyckpt.engine.slots import number_leaves
 from pyckpt.errors import Finding, StateMismatch, UsageError
 from pyckpt.format.dtypes import dtype_of
 from pyckpt.torch.bind import BindOptions, ObjectBinder
@@ -35,6 +34,7 @@ from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.exchange import Exchange, wire_dtype
 from pyckpt.torch.group import coordinator_for
+from pyckpt.torch.live_changes import pieces_now, refuse_other_wants
 from pyckpt.torch.live_memory import Part, refuse_shared_memory, sink_dtype, tensor_of
 from pyckpt.torch.targets import SINGLE, as_items, is_single, target_binders
 from pyckpt.torch.wire import Wire, wire_device
@@ -56,6 +56,7 @@ class ReshardReport:
     planned_buffers: int
     """What the plan allows for them."""
     seconds: float
+    """From the moment that all ranks were ready."""
 
 
 def reshard(
@@ -105,7 +106,7 @@ class Resharder:
         self._state = {} if state is None else as_items(state)
         self._single = is_single(state) if state is not None else is_single(target)
         self._wire = Wire(group, self._options.silence)
-        coordinator = self._coordinator()
+        coordinator = self._coordinator("reshard")
         self._rank, self._size = coordinator.rank, coordinator.size
         try:
             self._source = agree_on_source(
@@ -134,10 +135,10 @@ class Resharder:
     def run(self) -> ReshardReport:
         """Moves the values; all ranks of the group call it together.
 
-        Raises StateMismatch if the layout of the state or the target is not the one that was planned for, and
-        RankError on the ranks where it still is; nothing has moved then. RankError too if a rank is gone.
+        Raises StateMismatch on ranks where the layout of the state or the target is not the one that was planned for,
+        and RankError on all others; nothing has moved then. RankError too if a rank dies or leaves.
         """
-        coordinator = self._coordinator()
+        coordinator = self._coordinator(f"run a reshard of {len(self._targets.wanted)} tensors")
         try:
             round_trip(coordinator, "run", self._refresh, lambda _: b"")
         finally:
@@ -159,13 +160,13 @@ class Resharder:
             time.perf_counter() - begin,
         )
 
-    def _coordinator(self) -> Coordinator:
+    def _coordinator(self, subject: str) -> Coordinator:
         if self._group is not None and dist.get_rank(self._group) < 0:
             raise UsageError(
                 "usage.invalid", "this process is not in the group", hint="only the ranks of the group make the call"
             )
         return coordinator_for(
-            "reshard",
+            subject,
             collective=None,
             timeout=self._options.timeout,
             silence=self._options.silence,
@@ -271,19 +272,7 @@ class Resharder:
 
     def _refresh(self) -> bytes:
         """Looks state and target up again: what was replaced since (not just changed) is bound anew."""
-        found = {item.name: {slot.name: slot.leaf for slot in number_leaves(item)} for item in self._collect()}
-        pieces: dict[tuple[str, int], tuple[Piece, ...]] = {}
-        for name, item in self._source.items.items():
-            for slot, number in zip(item.slots, item.numbers, strict=True):
-                leaf = found.get(name, {}).get(slot.name)
-                if leaf is None or _layout_of(leaf) != _layout_of(slot.leaf):
-                    raise StateMismatch(
-                        "state.mismatch",
-                        "the state has it in another layout or dtype, or no more, than when the exchange was planned",
-                        key=f"{name}/{item.names[number]}",
-                        hint="make a new Resharder when the layout changes",
-                    )
-                pieces[name, number] = leaf.pieces if item.own[number] else ()
+        pieces = pieces_now(self._source, self._collect())
         fresh = {
             name: binder.bind(self._source.items[name])
             for name, binder in self._binders.items()
@@ -291,22 +280,11 @@ class Resharder:
         }
         bound = {**self._bound, **fresh}
         wants, sinks = wants_of(bound, sink_dtype)
-        for key, regions in self._targets.wanted.items():
-            if wants.get(key, ()) != regions[self._rank]:
-                raise StateMismatch(
-                    "state.mismatch",
-                    "the target wants other regions of it than when the exchange was planned",
-                    key=f"{key.item}/{self._source.items[key.item].names[key.tensor]}",
-                    hint="make a new Resharder when the layout changes",
-                )
+        refuse_other_wants(self._source, self._targets, self._rank, wants)
         self._bound = bound
         held = [pieces.get((key.item, key.tensor), ()) for key in self._targets.wanted]
         self._exchange.bind(*self._ends(held, sinks))
         return b""
-
-
-def _layout_of(leaf: TensorLeaf) -> tuple[object, ...]:
-    return leaf.dtype, tuple(leaf.shape), [piece.region for piece in leaf.pieces]
 
 
 def _wire_bits(stored: str, wanted: str) -> int:
