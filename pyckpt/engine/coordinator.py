@@ -33,7 +33,10 @@ class Coordinator(Protocol):
         """Gives what rank 0 passes to every rank. Raises RankError when rank 0 doesn't answer."""
 
     def check(self, ranks: Sequence[int]) -> None:
-        """Raises RankError ``rank.failed`` if one of these ranks has fallen silent; cheap enough to be called often."""
+        """Raises RankError ``rank.failed`` if one of these ranks is silent or has given up; may be called often."""
+
+    def abandon(self, why: str) -> None:
+        """Tells whoever waits for this rank outside of a round, and asks ``check``, that it will not come."""
 
     def close(self) -> None:
         """Ends the conversation: stops signs of life and clears what was left in the medium."""
@@ -56,6 +59,9 @@ class Single:
         return payload or b""
 
     def check(self, ranks: Sequence[int]) -> None:
+        """There is nobody else."""
+
+    def abandon(self, why: str) -> None:
         """There is nobody else."""
 
     def close(self) -> None:

@@ -35,7 +35,16 @@ from pyckpt.format.tree import Node, TensorRef
 from pyckpt.format.tree_decode import decode_tree
 from pyckpt.format.tree_encode import encode_tree
 
-__all__ = ["LiveItem", "LiveSource", "LiveTargets", "Wanted", "agree_on_source", "agree_on_targets", "routes_of"]
+__all__ = [
+    "LiveItem",
+    "LiveSource",
+    "LiveTargets",
+    "Wanted",
+    "agree_on_source",
+    "agree_on_targets",
+    "routes_of",
+    "wants_of",
+]
 
 ByRank = tuple[tuple[Region, ...], ...]
 
@@ -62,8 +71,10 @@ class LiveItem:
     """By tensor and rank, the regions."""
     own: tuple[tuple[Piece, ...], ...]
     """By tensor, what this rank holds; the regions are those of ``held``."""
+    slots: tuple[Slot, ...]
+    """This rank's own tensors."""
     numbers: tuple[int, ...]
-    """This rank's own number of a tensor -> its number here."""
+    """Of each of them, its number here."""
 
     def dtype(self, tensor: int) -> str:
         """Dtype of a tensor by its number."""
@@ -201,6 +212,7 @@ def _live_item(
         tuple(map(tuple, shapes)),
         tuple(tuple(map(tuple, ranks)) for ranks in by_tensor),
         tuple(own),
+        tuple(slots),
         tuple(numbers[coordinator.rank]),
     )
 
@@ -209,25 +221,20 @@ def agree_on_targets(
     coordinator: Coordinator,
     bind: Callable[[], Mapping[str, BoundItem]],
     dtype_of: Callable[[Sink], str],
-    note: Callable[[Mapping[str, BoundItem]], bytes],
+    note: Callable[[Mapping[str, BoundItem]], bytes] = lambda _: b"",
 ) -> LiveTargets:
     """What every rank wants, by what ``bind`` gives on each, and what every rank notes of it.
 
     Whatever these raise is raised on all ranks.
     """
     bound: dict[str, BoundItem] = {}
-    sinks: dict[Wanted, list[Sink]] = defaultdict(list)
+    sinks: dict[Wanted, tuple[Sink, ...]] = {}
 
     def contribute() -> bytes:
         bound.update(bind())
-        regions: dict[Wanted, Placements] = defaultdict(list)
-        for item, each in bound.items():
-            for request in each.requests:
-                for region, sink in request.target.pieces:
-                    key = Wanted(item, request.tensor, dtype_of(sink))
-                    regions[key].append((request.tensor, region))
-                    sinks[key].append(sink)
-        wants = [[*key, pack_placements(placements)] for key, placements in regions.items()]
+        regions, memory = wants_of(bound, dtype_of)
+        sinks.update(memory)
+        wants = [[*key, pack_placements((key.tensor, region) for region in own)] for key, own in regions.items()]
         data: bytes = msgpack.packb([pack_findings(bound), wants, note(bound)])
         return squeeze(data)
 
@@ -247,10 +254,28 @@ def agree_on_targets(
     return LiveTargets(
         bound,
         {key: tuple(wanted[key]) for key in sorted(wanted)},
-        {key: tuple(each) for key, each in sinks.items()},
+        sinks,
         differing,
         surplus,
         tuple(notes),
+    )
+
+
+def wants_of(
+    bound: Mapping[str, BoundItem], dtype_of: Callable[[Sink], str]
+) -> tuple[dict[Wanted, tuple[Region, ...]], dict[Wanted, tuple[Sink, ...]]]:
+    """What one rank wants: regions, and where each of them goes."""
+    regions: dict[Wanted, list[Region]] = defaultdict(list)
+    sinks: dict[Wanted, list[Sink]] = defaultdict(list)
+    for item, each in bound.items():
+        for request in each.requests:
+            for region, sink in request.target.pieces:
+                key = Wanted(item, request.tensor, dtype_of(sink))
+                regions[key].append(region)
+                sinks[key].append(sink)
+    return (
+        {key: tuple(each) for key, each in regions.items()},
+        {key: tuple(each) for key, each in sinks.items()},
     )
 
 

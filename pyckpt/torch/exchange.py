@@ -14,6 +14,7 @@ import torch
 
 from pyckpt.engine.exchange_moves import Move
 from pyckpt.engine.exchange_waves import ALIGNMENT, Message, Schedule
+from pyckpt.torch.live_memory import same_memory
 from pyckpt.torch.places import Copies, place_of, place_on_wire
 from pyckpt.torch.wire import Letter, Posted, Wire
 
@@ -56,16 +57,29 @@ class Exchange:
         targets: Pieces,
     ) -> None:
         """``dtypes`` are those on the wire, by route; ``device`` is where wire buffers lie."""
+        self._schedule = schedule
         self._wire = wire
         self._device = device
         self._dtypes = dtypes
-        self._sources = sources
-        self._targets = targets
+        self._sources: Pieces = ()
+        self._targets: Pieces = ()
         self._received: dict[int, torch.Tensor] = {}
         self._buffers: tuple[torch.Tensor, ...] = ()
-        self._waves = self._prepare(schedule)
-        self._local = self._copies_within(sources, schedule.local)
-        self._echoes = self._copies_within(targets, schedule.echoes)
+        self._waves: list[_Wave] = []
+        self._local = self._echoes = Copies()
+        self._bind(sources, targets)
+
+    def bind(self, sources: Pieces, targets: Pieces) -> None:
+        """Takes other memory of the same layout from now on; does nothing where it is the same."""
+        if not (_same(self._sources, sources) and _same(self._targets, targets)):
+            self._bind(sources, targets)
+
+    def _bind(self, sources: Pieces, targets: Pieces) -> None:
+        self._sources, self._targets = sources, targets
+        self._received = {}
+        self._waves = self._prepare(self._schedule)
+        self._local = self._copies_within(sources, self._schedule.local)
+        self._echoes = self._copies_within(targets, self._schedule.echoes)
 
     @property
     def buffer_bytes(self) -> int:
@@ -117,7 +131,9 @@ class Exchange:
                         at += -(-message.nbytes // ALIGNMENT) * ALIGNMENT
                 sizes[slot] = max(sizes[slot], at)
                 planned.append((number, sending, listed))
-        self._buffers = tuple(torch.empty(size, dtype=torch.uint8, device=self._device) for size in sizes)
+        if not self._buffers or any(size > len(known) for size, known in zip(sizes, self._buffers, strict=True)):
+            self._waves, self._buffers = [], ()  # the old ones go before there are new ones
+            self._buffers = tuple(torch.empty(size, dtype=torch.uint8, device=self._device) for size in sizes)
         prepared = [_Wave() for _ in schedule.sends]
         for number, sending, listed in planned:
             buffer = self._buffers[2 * (number % 2) + sending]
@@ -161,3 +177,9 @@ class Exchange:
             target = self._targets[move.tensor][move.target_piece]
             copies.add(place_of(target, move.copy, source=False), place_of(source, move.copy, source=True))
         return copies
+
+
+def _same(known: Pieces, pieces: Pieces) -> bool:
+    return len(known) == len(pieces) and all(
+        len(one) == len(other) and all(map(same_memory, one, other)) for one, other in zip(known, pieces, strict=True)
+    )

@@ -141,9 +141,17 @@ class GroupCoordinator:
         if now - self._looked < self._silence / 16:
             return
         self._looked = now
+        for rank in ranks:
+            if self._has(f"left/{rank}"):
+                raise RankError("rank.failed", self._get(f"left/{rank}").decode(errors="replace"), key=f"rank {rank}")
         silent = [rank for rank in ranks if self._is_silent(rank, self._signs, now)]
         if silent:
             raise self._lost("rank.failed", silent, "exchange", f"gave no sign of life for {self._silence:g} s")
+
+    def abandon(self, why: str) -> None:
+        """Leaves word that this rank has given up; see the protocol."""
+        with suppress(*_GONE):
+            self._store.set(f"left/{self.rank}", f"gave up: {why}")
 
     def close(self) -> None:
         """Ends the conversation. Rank 0 waits a moment until all have heard the last word: it may host the store."""
@@ -168,7 +176,8 @@ class GroupCoordinator:
             time.sleep(POLL_SECONDS)
         # A rank that was given up may only have been slow: what was announced stays for it.
         spent = [] if self._gone_ranks else self._spent
-        for key in [*spent, *byes, *(f"alive/{rank}" for rank in range(self.size))]:
+        signs = [f"{kind}/{rank}" for kind in ("alive", "left") for rank in range(self.size)]
+        for key in [*spent, *byes, *signs]:
             self._store.delete_key(key)
 
     def _leave_lobby(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from typing import TypeAlias
 
 import torch
 
@@ -13,6 +14,7 @@ from pyckpt.torch.sink import DeviceSink, TensorSink
 from pyckpt.torch.source import TensorSource
 
 __all__ = [
+    "Part",
     "has_accelerator",
     "refuse_shared_memory",
     "same_memory",
@@ -20,6 +22,9 @@ __all__ = [
     "tensor_of",
     "tensors_of",
 ]
+
+Part: TypeAlias = tuple[Hashable, torch.Tensor]
+"""Which elements of the whole state (equal for equal ones), and their memory."""
 
 
 def tensor_of(end: Source | Sink) -> torch.Tensor:
@@ -58,17 +63,17 @@ def same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
     )
 
 
-def refuse_shared_memory(sources: Iterable[torch.Tensor], targets: Iterable[torch.Tensor]) -> None:
-    """UsageError if a target overlaps the memory of a source and is not that source itself."""
-    by_storage: dict[int, list[torch.Tensor]] = {}
-    for source in sources:
+def refuse_shared_memory(sources: Iterable[Part], targets: Iterable[Part]) -> None:
+    """UsageError if a target overlaps the memory of a source and is not that very source, for the same elements."""
+    by_storage: dict[int, list[Part]] = {}
+    for place, source in sources:
         if source.numel():
-            by_storage.setdefault(source.untyped_storage().data_ptr(), []).append(source)
-    for target in targets:
+            by_storage.setdefault(source.untyped_storage().data_ptr(), []).append((place, source))
+    for wanted, target in targets:
         if not target.numel():
             continue
-        for source in by_storage.get(target.untyped_storage().data_ptr(), ()):
-            if same_memory(source, target):
+        for place, source in by_storage.get(target.untyped_storage().data_ptr(), ()):
+            if place == wanted and same_memory(source, target):
                 continue
             first, last = _extent(source)
             low, high = _extent(target)

@@ -51,13 +51,14 @@ class LoadExchanger:
         coordinator: Coordinator,
     ) -> None:
         """Exchanges the tensors behind the sinks, wave by wave, as they become ready."""
-        device = open_wire(None, coordinator.size, accelerated=b"\1" in notes)
-        exchange = Exchange(
-            schedule_of(plan, coordinator.rank),
-            Wire(None, watch=coordinator.check),
-            device,
-            [torch_dtype(name) for name in dtypes],
-            [[tensor_of(sink) for sink in sinks] for sinks in sources],
-            [[tensor_of(sink) for sink in sinks] for sinks in targets],
-        )
-        exchange.run(ready, local=False)
+        wire = Wire(None)
+        with wire.watched(coordinator):
+            exchange = Exchange(
+                schedule_of(plan, coordinator.rank),
+                wire,
+                open_wire(None, coordinator.size, accelerated=b"\1" in notes),
+                [torch_dtype(name) for name in dtypes],
+                [[tensor_of(sink) for sink in sinks] for sinks in sources],
+                [[tensor_of(sink) for sink in sinks] for sinks in targets],
+            )
+            exchange.run(ready, local=False)

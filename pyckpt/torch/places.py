@@ -8,8 +8,9 @@ import torch
 
 from pyckpt.format.copies import Copy
 from pyckpt.format.geometry import Ints, row_major_strides
+from pyckpt.format.windows import split_windows
 from pyckpt.torch.dtypes import PACKED
-from pyckpt.torch.strided import gather, put, strided_view
+from pyckpt.torch.strided import gather, put, strided_view, window_view
 
 __all__ = ["Copies", "Place", "place_of", "place_on_wire"]
 
@@ -28,6 +29,23 @@ class Place:
         if self.tensor.is_conj() or self.tensor.is_neg():
             return None
         return strided_view(self.tensor, self.start, self.shape, self.strides)
+
+    def windows_beside(self, other: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]] | None:
+        """Views of the elements of ``other``, a view of the same shape, each with one of these elements.
+
+        None if they are too many, or if what lies here is not their values.
+        """
+        tensor = self.tensor
+        if tensor.is_conj() or tensor.is_neg() or not tensor.dim():
+            return None
+        places = int(other.storage_offset()), tuple(other.stride())
+        windows = split_windows(tuple(tensor.shape), self.start, self.shape, self.strides, *places)
+        if windows is None:
+            return None
+        return [
+            (other.as_strided(window.shape, window.other_strides, window.other_start), window_view(tensor, window))
+            for window in windows
+        ]
 
     def contiguous_bytes(self) -> torch.Tensor | None:
         """Their bytes, if they lie in one gapless range of memory in their own order."""
@@ -78,11 +96,21 @@ class Copies:
     def add(self, target: Place, source: Place) -> None:
         """One more; the dtypes may differ."""
         onto, values = target.view(), source.view()
-        if onto is None or values is None:
-            self._others.append((target, source))
+        if onto is not None and values is not None:
+            pairs: list[tuple[torch.Tensor, torch.Tensor]] | None = [(onto, values)]
+        elif onto is not None:
+            pairs = source.windows_beside(onto)
+        elif values is not None:
+            swapped = target.windows_beside(values)
+            pairs = None if swapped is None else [(mine, other) for other, mine in swapped]
         else:
-            self._targets.append(onto)
-            self._sources.append(values)
+            pairs = None
+        if pairs is None:
+            self._others.append((target, source))
+            return
+        for each, its in pairs:
+            self._targets.append(each)
+            self._sources.append(its)
 
     def run(self) -> None:
         """Carries them out, on the devices that the tensors lie on."""

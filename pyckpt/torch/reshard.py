@@ -8,34 +8,35 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import msgpack
 import torch
 import torch.distributed as dist
 
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.exchange_agree import LiveTargets, agree_on_source, agree_on_targets, routes_of
-from pyckpt.engine.exchange_moves import ExchangePlan
+from pyckpt.engine.exchange_agree import (
+    LiveTargets,
+    Wanted,
+    agree_on_source,
+    agree_on_targets,
+    routes_of,
+    wants_of,
+)
 from pyckpt.engine.exchange_plan import plan_exchange
 from pyckpt.engine.exchange_text import describe
-from pyckpt.engine.exchange_waves import Schedule, schedule_of
-from pyckpt.engine.leaves import BoundItem, ItemState, Piece
+from pyckpt.engine.exchange_waves import schedule_of
+from pyckpt.engine.leaves import BoundItem, ItemState, Piece, Sink
 from pyckpt.engine.options import ReshardOptions
-from pyckpt.engine.slots import number_leaves
-from pyckpt.errors import Finding, StateMismatch
+from pyckpt.engine.rounds import round_trip
+from pyckpt.errors import Finding, StateMismatch, UsageError
 from pyckpt.format.dtypes import dtype_of
-from pyckpt.torch.bind import BindOptions
+from pyckpt.torch.bind import BindOptions, ObjectBinder
 from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.exchange import Exchange, wire_dtype
 from pyckpt.torch.group import coordinator_for
 from pyckpt.torch.leaf import KnownLeaves
-from pyckpt.torch.live_memory import (
-    has_accelerator,
-    refuse_shared_memory,
-    same_memory,
-    sink_dtype,
-    tensor_of,
-    tensors_of,
-)
+from pyckpt.torch.live_changes import pieces_now, refuse_other_wants
+from pyckpt.torch.live_memory import Part, has_accelerator, refuse_shared_memory, sink_dtype, tensor_of
 from pyckpt.torch.targets import SINGLE, as_items, is_single, target_binders
 from pyckpt.torch.wire import Wire, open_wire
 
@@ -56,6 +57,7 @@ class ReshardReport:
     planned_buffers: int
     """What the plan allows for them."""
     seconds: float
+    """From the moment that all ranks were ready."""
 
 
 def reshard(
@@ -87,7 +89,8 @@ class Resharder:
     """An exchange between two layouts that is planned once and executed again and again.
 
     For weights that change hands every step: buffers and views are kept, and ``run`` moves the values that the state
-    has at that moment. Plain values (options, counters that are no tensors) are those of the time of planning.
+    has at that moment. Tensors of the state or the target that were replaced since are found again. Plain values
+    (options, counters that are no tensors) are those of the time of planning.
     """
 
     def __init__(
@@ -100,30 +103,25 @@ class Resharder:
     ) -> None:
         """See ``reshard`` for the arguments. All ranks of the group call it together; nothing moves yet."""
         self._options = options or ReshardOptions()
+        self._group = group
         self._state = {} if state is None else as_items(state)
         self._single = is_single(state) if state is not None else is_single(target)
-        coordinator = coordinator_for(
-            "reshard", collective=None, timeout=self._options.timeout, silence=self._options.silence, group=group
-        )
-        self._rank, self._size = coordinator.rank, coordinator.size
+        self._wire = Wire(group)
         self._leaves = KnownLeaves()
+        self._values: dict[str, Any] = {}
+        coordinator = self._coordinator("plan a reshard")
+        self._rank, self._size = coordinator.rank, coordinator.size
         try:
             self._source = agree_on_source(
                 coordinator, self._collect, node=socket.gethostname(), replicas=self._options.replicas
             )
             self._targets = self._agree_on_targets(coordinator, target)
-            routes = routes_of(self._source, self._targets, _wire_bits)
-            self.plan: ExchangePlan = plan_exchange(
-                routes, nodes=self._source.nodes, budget=self._options.budget_bytes
-            )
-            self._schedule: Schedule = schedule_of(self.plan, self._rank)
-            self._wire = Wire(group)
-            self._device = open_wire(group, self._size, accelerated=b"\1" in self._targets.notes)
+            device = self._agree_on_plan(coordinator)
+            sources = [self._source.items[key.item].own[key.tensor] for key in self._targets.wanted]
+            # Memory for the buffers is made now: who has none must say so before anybody sends.
+            round_trip(coordinator, "buffers", lambda: self._bind(device, sources), lambda _: b"")
         finally:
             coordinator.close()
-        held = [self._source.items[key.item].own[key.tensor] for key in self._targets.wanted]
-        self._exchange = self._bind([[tensor_of(piece.source) for piece in own] for own in held])
-        self._values: dict[str, Any] = {}
 
     @property
     def value(self) -> Any:
@@ -139,14 +137,18 @@ class Resharder:
     def run(self) -> ReshardReport:
         """Moves the values; all ranks of the group call it together.
 
-        Raises StateMismatch if the layout of the state is not the one that was planned for.
+        Raises StateMismatch on ranks where the layout of the state or the target is not the one that was planned for,
+        and RankError on all others; nothing has moved then. RankError too if a rank dies or leaves.
         """
-        begin = time.perf_counter()
-        if self._values:
-            self._refresh()
-        sent, received = self._wire.sent, self._wire.received
-        self._exchange.run()
-        self._values = {item: bound.finish() for item, bound in self._targets.bound.items()}
+        coordinator = self._coordinator(f"run a reshard of {len(self._targets.wanted)} tensors")
+        try:
+            round_trip(coordinator, "ready", self._refresh, lambda _: b"")
+            begin = time.perf_counter()
+            sent, received = self._wire.sent, self._wire.received
+            round_trip(coordinator, "move", lambda: self._move(coordinator), lambda _: b"")
+            self._values = {item: bound.finish() for item, bound in self._bound.items()}
+        finally:
+            coordinator.close()
         return ReshardReport(
             len(self._targets.wanted),
             self._wire.sent - sent,
@@ -155,6 +157,24 @@ class Resharder:
             self._exchange.buffer_bytes,
             self._schedule.peak_bytes,
             time.perf_counter() - begin,
+        )
+
+    def _move(self, coordinator: Coordinator) -> bytes:
+        with self._wire.watched(coordinator):
+            self._exchange.run()
+        return b""
+
+    def _coordinator(self, subject: str) -> Coordinator:
+        if self._group is not None and dist.get_rank(self._group) < 0:
+            raise UsageError(
+                "usage.invalid", "this process is not in the group", hint="only the ranks of the group make the call"
+            )
+        return coordinator_for(
+            subject,
+            collective=None,
+            timeout=self._options.timeout,
+            silence=self._options.silence,
+            group=self._group,
         )
 
     def _collect(self) -> Sequence[ItemState]:
@@ -177,10 +197,11 @@ class Resharder:
 
         def bind() -> Mapping[str, BoundItem]:
             items = self._source.items
-            binders = target_binders(target, items, options, dtype=None if is_rule else wanted)
-            return {name: binder.bind(items[name]) for name, binder in binders.items()}
+            self._binders = target_binders(target, items, options, dtype=None if is_rule else wanted)
+            self._bound = {name: binder.bind(items[name]) for name, binder in self._binders.items()}
+            return self._bound
 
-        targets = agree_on_targets(coordinator, bind, sink_dtype, self._look_at_memory)
+        targets = agree_on_targets(coordinator, bind, sink_dtype)
         found = targets.differing + targets.surplus if self._options.strict else targets.differing
         if found:
             findings = [
@@ -195,46 +216,75 @@ class Resharder:
             )
         return targets
 
-    def _look_at_memory(self, bound: Mapping[str, BoundItem]) -> bytes:
-        """Whether a tensor here is on an accelerator. Raises UsageError for memory that is source and target."""
-        own = (pieces for item in self._source.items.values() for pieces in item.own)
-        sources = [tensor_of(piece.source) for pieces in own for piece in pieces]
-        targets = tensors_of(bound)
-        refuse_shared_memory(sources, targets)
-        return bytes([has_accelerator((*sources, *targets))])
+    def _agree_on_plan(self, coordinator: Coordinator) -> torch.device:
+        """Plans, and says where messages lie; an accelerator's communicator is made now, by all ranks."""
+        budget = self._options.budget_bytes
 
-    def _bind(self, sources: list[list[torch.Tensor]]) -> Exchange:
-        targets, dtypes = [], []
-        for key in self._targets.wanted:
-            stored = torch_dtype(self._source.items[key.item].dtypes[key.tensor])
-            dtypes.append(wire_dtype(stored, torch_dtype(key.dtype)))
-            targets.append([tensor_of(sink) for sink in self._targets.sinks.get(key, ())])
-        self._sources = sources
-        return Exchange(self._schedule, self._wire, self._device, dtypes, sources, targets)
+        def plan() -> bytes:
+            routes = routes_of(self._source, self._targets, _wire_bits)
+            self.plan = plan_exchange(routes, nodes=self._source.nodes, budget=budget)
+            self._schedule = schedule_of(self.plan, self._rank)
+            sources, targets = self._memory()
+            refuse_shared_memory(sources, targets)
+            on_device = has_accelerator(tensor for _, tensor in (*sources, *targets))
+            data: bytes = msgpack.packb([budget, on_device])
+            return data
 
-    def _refresh(self) -> None:
-        """Looks the state up again: what was replaced since (not just changed) is bound anew."""
-        found = {item.name: number_leaves(item) for item in self._collect()}
-        fresh = []
-        for key in self._targets.wanted:
-            live = self._source.items[key.item]
-            planned = live.own[key.tensor]
-            pieces: tuple[Piece, ...] = ()
-            if planned:
-                slots = found.get(key.item, ())
-                local = live.numbers.index(key.tensor)
-                pieces = slots[local].leaf.pieces if local < len(slots) else ()
-            if [piece.region for piece in planned] != [piece.region for piece in pieces]:
-                raise StateMismatch(
-                    "state.mismatch",
-                    "the state holds other regions of it than when the exchange was planned",
-                    key=f"{key.item}/{live.names[key.tensor]}",
-                    hint="make a new Resharder when the layout changes",
-                )
-            fresh.append([tensor_of(piece.source) for piece in pieces])
-        pairs = [pair for old, new in zip(self._sources, fresh, strict=True) for pair in zip(old, new, strict=True)]
-        if not all(same_memory(old, new) for old, new in pairs):
-            self._exchange = self._bind(fresh)
+        def compare(contributions: Sequence[bytes]) -> bytes:
+            budgets, on_device = zip(*map(msgpack.unpackb, contributions), strict=True)
+            if len(set(budgets)) > 1:
+                raise UsageError("usage.invalid", f"budget_bytes differs between ranks: {list(budgets)}")
+            return bytes([any(on_device)])
+
+        accelerated = round_trip(coordinator, "plan", plan, compare) == b"\1"
+        return open_wire(self._group, self._size, accelerated=accelerated)
+
+    def _memory(self) -> tuple[list[Part], list[Part]]:
+        """What this rank holds and what it wants, with the place of each in the whole."""
+        sources: list[Part] = [
+            ((name, number, piece.region), tensor_of(piece.source))
+            for name, item in self._source.items.items()
+            for number, own in enumerate(item.own)
+            for piece in own
+        ]
+        targets: list[Part] = [
+            ((key.item, key.tensor, region), tensor_of(sink))
+            for key, sinks in self._targets.sinks.items()
+            for region, sink in zip(self._targets.wanted[key][self._rank], sinks, strict=True)
+        ]
+        return sources, targets
+
+    def _bind(self, device: torch.device, held: Sequence[Sequence[Piece]]) -> bytes:
+        stored = [torch_dtype(self._source.items[key.item].dtypes[key.tensor]) for key in self._targets.wanted]
+        dtypes = [
+            wire_dtype(one, torch_dtype(key.dtype)) for one, key in zip(stored, self._targets.wanted, strict=True)
+        ]
+        ends = self._ends(held, self._targets.sinks)
+        self._exchange = Exchange(self._schedule, self._wire, device, dtypes, *ends)
+        return b""
+
+    def _ends(
+        self, held: Sequence[Sequence[Piece]], sinks: Mapping[Wanted, Sequence[Sink]]
+    ) -> tuple[list[list[torch.Tensor]], list[list[torch.Tensor]]]:
+        """By route, the tensors that are read and those that are filled."""
+        sources = [[tensor_of(piece.source) for piece in pieces] for pieces in held]
+        return sources, [[tensor_of(sink) for sink in sinks.get(key, ())] for key in self._targets.wanted]
+
+    def _refresh(self) -> bytes:
+        """Looks state and target up again: what was replaced since (not just changed) is bound anew."""
+        pieces = pieces_now(self._source, self._collect())
+        fresh = {
+            name: binder.bind(self._source.items[name])
+            for name, binder in self._binders.items()
+            if isinstance(binder, ObjectBinder)
+        }
+        bound = {**self._bound, **fresh}
+        wants, sinks = wants_of(bound, sink_dtype)
+        refuse_other_wants(self._source, self._targets, self._rank, wants)
+        self._bound = bound
+        held = [pieces.get((key.item, key.tensor), ()) for key in self._targets.wanted]
+        self._exchange.bind(*self._ends(held, sinks))
+        return b""
 
 
 def _wire_bits(stored: str, wanted: str) -> int:

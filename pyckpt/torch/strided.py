@@ -13,7 +13,7 @@ import torch
 from pyckpt.format.geometry import Ints, row_major_strides
 from pyckpt.format.windows import Window, split_windows
 
-__all__ = ["gather", "put", "strided_view", "writing"]
+__all__ = ["gather", "put", "strided_view", "window_view", "writing"]
 
 _WORDS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
@@ -25,13 +25,13 @@ def strided_view(tensor: torch.Tensor, start: int, shape: Ints, strides: Ints) -
     """
     if 0 in shape:
         return tensor.as_strided(shape, [1] * len(shape))
-    if tensor.is_contiguous() and start + _dot([count - 1 for count in shape], strides) < tensor.numel():
+    if tensor.is_contiguous() and start + _reach(shape, strides) < tensor.numel():
         # By far the most common, and there the memory is the row-major order.
         return tensor.as_strided(shape, strides, int(tensor.storage_offset()) + start)
     windows = split_windows(_size(tensor), start, shape, strides, 0, row_major_strides(shape))
     if windows is None or len(windows) != 1:
         return None
-    view = _view(tensor, windows[0])
+    view = window_view(tensor, windows[0])
     if view.shape == shape:
         return view
     try:
@@ -53,7 +53,8 @@ def gather(tensor: torch.Tensor, start: int, shape: Ints, strides: Ints) -> torc
                 out.copy_(_memory(words)[_offsets(words, start, shape, strides)])
             else:
                 for window in windows:
-                    out.as_strided(window.shape, window.other_strides, window.other_start).copy_(_view(words, window))
+                    place = out.as_strided(window.shape, window.other_strides, window.other_start)
+                    place.copy_(window_view(words, window))
         found = found.conj() if tensor.is_conj() else found
         return found._neg_view() if tensor.is_neg() else found
 
@@ -76,7 +77,7 @@ def put(tensor: torch.Tensor, start: int, shape: Ints, strides: Ints, values: to
         if target.dtype == values.dtype:
             target, values = _words(target), _words(values)
         for window in windows:
-            _view(target, window).copy_(values.as_strided(window.shape, window.other_strides, window.other_start))
+            window_view(target, window).copy_(values.as_strided(window.shape, window.other_strides, window.other_start))
 
 
 @contextmanager
@@ -87,9 +88,15 @@ def writing(tensor: torch.Tensor) -> Iterator[None]:
         yield
 
 
-def _view(tensor: torch.Tensor, window: Window) -> torch.Tensor:
+def window_view(tensor: torch.Tensor, window: Window) -> torch.Tensor:
+    """The elements of a window, as a view of a tensor of the shape that the window was made for."""
     start, strides = window.place(tensor.stride() or (1,))
     return tensor.as_strided(window.shape, strides, int(tensor.storage_offset()) + start)
+
+
+def _reach(shape: Ints, strides: Ints) -> int:
+    """Distance from the first to the last element."""
+    return sum((count - 1) * stride for count, stride in zip(shape, strides, strict=True))
 
 
 def _size(tensor: torch.Tensor) -> Ints:

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from math import prod
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.tensor.placement_types import Placement
@@ -19,11 +20,10 @@ from pyckpt.format.dtypes import byte_count, dtype_of
 from pyckpt.format.geometry import Box, Region
 from pyckpt.format.tree import Node, Path, TensorRef, path_text, walk
 from pyckpt.torch.bind import BindOptions, binders
-from pyckpt.torch.compare import nearest
 from pyckpt.torch.dtensor import empty_dtensor
 from pyckpt.torch.dtypes import FLOATING, torch_dtype
 from pyckpt.torch.filling import Filling, allocate
-from pyckpt.torch.layout import Declared, Shard
+from pyckpt.torch.layout import Declared, LocalShard, Shard
 from pyckpt.torch.param_names import ParamNames
 from pyckpt.torch.placed import place
 
@@ -39,11 +39,14 @@ Placing: TypeAlias = tuple[DeviceMesh, Sequence[Placement]] | Declared
 """Where one tensor shall lie: over a mesh, or the regions that this rank wants of it, one after the other."""
 
 
+_TENSORS = (torch.Tensor, np.ndarray, LocalShard)
+
+
 def is_single(state: object) -> bool:
-    """True for a module, or a mapping with a tensor in it: one item, and not a mapping of items."""
+    """True for a module, or a mapping with a tensor or array in it: one item, and not a mapping of items."""
     if not isinstance(state, Mapping):
         return True
-    return any(isinstance(value, torch.Tensor) or _is_placing(value) for value in state.values())
+    return any(isinstance(value, _TENSORS) or _is_placing(value) for value in state.values())
 
 
 def as_items(state: object) -> Mapping[str, object]:
@@ -230,7 +233,7 @@ class _Placed:
             fill.differs(path, f"several patterns of the target match: {', '.join(sorted(found))}")
             return None
         if not found:
-            fill.differs(path, f"the target says nothing of it{nearest(names[0], list(self.rules))}")
+            fill.surprises(path, names[0], list(self.rules))
             return None
         return self.rules[found[0]]
 

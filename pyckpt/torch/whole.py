@@ -58,7 +58,7 @@ class WholeTensors:
         self.count = 1 + max((place.stage for place in self._places), default=-1)
         own = [tensor_of(piece.source) for item in self._live.values() for pieces in item.own for piece in pieces]
         self._device = self._open_wire(own)
-        self._wire = Wire(None, watch=coordinator.check)
+        self._wire = Wire(None)
         self._memory = self._allocate(own, sizes)
         self.items = self._states(others)
 
@@ -114,7 +114,8 @@ class WholeTensors:
         ]
         dtypes = [torch_dtype(item.dtypes[number]) for item, number in listed]
         schedule = schedule_of(plan, self._coordinator.rank)
-        Exchange(schedule, self._wire, self._device, dtypes, sources, targets).run()
+        with self._wire.watched(self._coordinator):
+            Exchange(schedule, self._wire, self._device, dtypes, sources, targets).run()
 
     def _route(self, item: LiveItem, number: int, owner: int) -> Route:
         whole = (Region.whole(item.shapes[number]),)

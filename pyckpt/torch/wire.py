@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeAlias
 
 import torch
 import torch.distributed as dist
 
+from pyckpt.engine.coordinator import Coordinator
 from pyckpt.errors import RankError, UsageError
 
 __all__ = ["Letter", "Posted", "Wire", "can_carry", "open_wire"]
@@ -28,8 +32,9 @@ class Posted:
     """Messages under way."""
 
     works: tuple[Any, ...]
-    peers: Sequence[int]
-    """Ranks of the group at their other ends."""
+    peers: tuple[int, ...]
+    """Ranks of the group at their other ends, in the order of the works unless the group has made fewer works."""
+    on_host: bool
 
 
 def can_carry(group: dist.ProcessGroup | None, *, accelerated: bool) -> bool:
@@ -77,13 +82,24 @@ def _backends(group: dist.ProcessGroup | None) -> dict[str, str]:
 class Wire:
     """Sends and receives byte tensors; counts what it really hands to the group."""
 
-    def __init__(self, group: dist.ProcessGroup | None, watch: Callable[[Sequence[int]], None] | None = None) -> None:
-        """``watch`` is called now and then with the ranks that are waited for; what it raises ends the waiting."""
+    def __init__(self, group: dist.ProcessGroup | None) -> None:
         self._group = group
-        self._watch = watch
+        self._coordinator: Coordinator | None = None
         self.sent = 0
         """Bytes, since the wire was made."""
         self.received = 0
+
+    @contextmanager
+    def watched(self, coordinator: Coordinator) -> Iterator[None]:
+        """Looks for signs of life of those who are waited for, and tells the others if this rank gives up."""
+        self._coordinator = coordinator
+        try:
+            yield
+        except BaseException as error:
+            coordinator.abandon(str(error))
+            raise
+        finally:
+            self._coordinator = None
 
     def post(self, sends: Sequence[Letter], receives: Sequence[Letter]) -> Posted:
         """Begins to send and receive. Raises RankError when the group says that a peer is gone."""
@@ -94,24 +110,25 @@ class Wire:
         ]
         self.sent += sum(data.nbytes for _, _, data in sends)
         self.received += sum(data.nbytes for _, _, data in receives)
-        peers = sorted({rank for rank, _, _ in (*sends, *receives)})
+        peers = tuple(rank for rank, _, _ in (*sends, *receives))
+        on_host = all(data.device.type == "cpu" for _, _, data in (*sends, *receives))
         if not operations:
-            return Posted((), peers)
+            return Posted((), peers, on_host)
         try:
-            return Posted(tuple(dist.batch_isend_irecv(operations)), peers)
+            return Posted(tuple(dist.batch_isend_irecv(operations)), peers, on_host)
         except RuntimeError as error:
-            raise _lost(error) from error
+            raise _lost(error, peers) from error
 
     def finish(self, posted: Posted) -> None:
-        """Waits, on the host or (with an accelerator) on its current stream, until all of it is done."""
-        if not posted.works:
-            return
-        if self._watch is None:
-            _wait(posted.works)
+        """Waits, on the host or (with an accelerator) on its current stream, until all messages are there."""
+        # On an accelerator this doesn't make the host wait, and the group has a watch of its own.
+        if not posted.works or not posted.on_host or self._coordinator is None:
+            _wait(posted)
             return
         # A wait that has begun can't be interrupted, and one with a limit breaks the connection: a thread waits.
         waiting: Future[None] = Future()
-        threading.Thread(target=_wait_for, args=(posted.works, waiting), name="pyckpt-wire", daemon=True).start()
+        threading.Thread(target=_wait_for, args=(posted, waiting), name="pyckpt-wire", daemon=True).start()
+        peers = sorted(set(posted.peers))
         while True:
             try:
                 waiting.result(LOOK_SECONDS)
@@ -119,33 +136,52 @@ class Wire:
             except FutureTimeoutError:
                 if waiting.done():
                     raise
-                self._watch(posted.peers)
+                self._coordinator.check(peers)
 
     def _peer(self, rank: int) -> int:
         """Global rank of a rank of the group."""
         return rank if self._group is None else dist.get_global_rank(self._group, rank)
 
 
-def _wait(works: Sequence[Any]) -> None:
-    try:
-        for work in works:
-            work.wait()
-    except RuntimeError as error:
-        raise _lost(error) from error
+def _wait(posted: Posted) -> None:
+    lost: list[tuple[RuntimeError, Sequence[int]]] = []
+    limit: tuple[timedelta, ...] = ()
+    for number, work in enumerate(posted.works):
+        try:
+            work.wait(*limit)
+        except RuntimeError as error:
+            lost.append((error, _peers_of(posted, number)))
+            if not posted.on_host:
+                break
+            # What else has failed by now says which of them is dead, and which has only left because of that.
+            limit = (timedelta(milliseconds=1),)
+    if lost:
+        closed = [each for each in lost if not _TIME_IS_UP.search(str(each[0]))] or lost
+        raise _lost(closed[0][0], [rank for _, ranks in closed for rank in ranks])
 
 
-def _wait_for(works: Sequence[Any], waiting: Future[None]) -> None:
+def _wait_for(posted: Posted, waiting: Future[None]) -> None:
     try:
-        _wait(works)
+        _wait(posted)
     except BaseException as error:  # noqa: BLE001 - it belongs to who asked
         waiting.set_exception(error)
     else:
         waiting.set_result(None)
 
 
-def _lost(error: RuntimeError) -> RankError:
+def _peers_of(posted: Posted, number: int) -> Sequence[int]:
+    """The peer of one work, or all of them if the group has made fewer works than there are messages."""
+    return posted.peers[number : number + 1] if len(posted.works) == len(posted.peers) else posted.peers
+
+
+_TIME_IS_UP = re.compile(r"time(d |-)?out", re.IGNORECASE)
+
+
+def _lost(error: RuntimeError, peers: Sequence[int]) -> RankError:
+    names = ", ".join(f"rank {rank}" for rank in sorted(set(peers)))
     return RankError(
         "rank.failed",
-        f"tensors could not be exchanged with another rank: {error}",
-        hint="a rank died, or left the exchange; targets may hold a mixture of old and new values",
+        f"tensors could not be exchanged: {error}",
+        key=names,
+        hint="it died, or left the exchange; targets may hold a mixture of old and new values",
     )

@@ -1,7 +1,8 @@
 """One small model and its AdamW in every layout that training uses, filled by a formula.
 
 A value depends on its name and its position in the whole tensor alone. A layout is made by torch's own means from the
-whole values, never by pyckpt's rules, so that a wrong region shows.
+whole values, never by pyckpt's rules, so that a wrong region shows. It takes all ranks of the world, or some seats of
+a larger one.
 """
 
 from __future__ import annotations
@@ -12,12 +13,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 import pyckpt
+from tests.ranks.seats import Seats
 
-__all__ = ["GROUPS", "LAYOUTS", "Layout", "Net", "differences", "formula", "shapes", "state_of", "target_of"]
+__all__ = [
+    "GROUPS",
+    "LAYOUTS",
+    "Layout",
+    "Net",
+    "differences",
+    "formula",
+    "local_part",
+    "reset",
+    "shapes",
+    "state_of",
+    "target_of",
+]
 
 WIDTH, ROWS, EXPERTS = 8, 67, 4
 STEP = 7.0
@@ -107,26 +120,15 @@ def shapes() -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     return {name: (tuple(t.shape), t.dtype) for name, t in Net().state_dict().items()}
 
 
-def _mesh(*sizes: int) -> Any:
-    from torch.distributed.device_mesh import init_device_mesh
-
-    names = ("outer", "inner")[-len(sizes) :] if len(sizes) == 2 else ("all",)
-    known = _meshes.get(sizes)
-    if known is None:
-        known = _meshes[sizes] = init_device_mesh("cpu", sizes, mesh_dim_names=names)
-    return known
+Build = Callable[[str, Seats], nn.Module]
 
 
-_meshes: dict[tuple[int, ...], Any] = {}
-"""Meshes of this process: each makes process groups, and one of a kind is enough."""
-
-
-def _one(kind: str) -> nn.Module:
+def _one(kind: str, seats: Seats) -> nn.Module:
     return Net().fill(kind)
 
 
-def _ddp(kind: str) -> nn.Module:
-    return nn.parallel.DistributedDataParallel(Net().fill(kind))
+def _ddp(kind: str, seats: Seats) -> nn.Module:
+    return nn.parallel.DistributedDataParallel(Net().fill(kind), process_group=seats.group())
 
 
 def _sharded(net: nn.Module, mesh: Any, **options: Any) -> nn.Module:
@@ -138,18 +140,18 @@ def _sharded(net: nn.Module, mesh: Any, **options: Any) -> nn.Module:
     return net
 
 
-def _fsdp2(*sizes: int) -> Callable[[str], nn.Module]:
-    return lambda kind: _sharded(Net().fill(kind), _mesh(*sizes))
+def _fsdp2(*sizes: int) -> Build:
+    return lambda kind, seats: _sharded(Net().fill(kind), seats.mesh(*sizes))
 
 
-def _fsdp2_columns(kind: str) -> nn.Module:
+def _fsdp2_columns(kind: str, seats: Seats) -> nn.Module:
     from torch.distributed.tensor import Shard
 
     def last_even(param: torch.Tensor) -> Any:
         # FSDP2 cuts only its first dimension unevenly.
         return Shard(next((d for d in reversed(range(param.ndim)) if param.shape[d] % 4 == 0), 0))
 
-    return _sharded(Net().fill(kind), _mesh(4), shard_placement_fn=last_even)
+    return _sharded(Net().fill(kind), seats.mesh(4), shard_placement_fn=last_even)
 
 
 def _tensor_parallel(net: Net, mesh: Any) -> Net:
@@ -177,22 +179,22 @@ def _tensor_parallel(net: Net, mesh: Any) -> Net:
     return net
 
 
-def _tp(kind: str) -> nn.Module:
-    return _tensor_parallel(Net().fill(kind), _mesh(2))
+def _tp(kind: str, seats: Seats) -> nn.Module:
+    return _tensor_parallel(Net().fill(kind), seats.mesh(2))
 
 
-def _tp_fsdp2(kind: str) -> nn.Module:
-    mesh = _mesh(2, 2)
+def _tp_fsdp2(kind: str, seats: Seats) -> nn.Module:
+    mesh = seats.mesh(2, 2)
     return _sharded(_tensor_parallel(Net().fill(kind), mesh["inner"]), mesh["outer"])
 
 
-def _interleaved(kind: str) -> nn.Module:
+def _interleaved(kind: str, seats: Seats) -> nn.Module:
     """Strided shards that no torch wrapper makes: factors that are not the number of later parts."""
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
     from torch.distributed.tensor.placement_types import _StridedShard
 
     net = Net().fill(kind)
-    line, square = _mesh(4), _mesh(2, 2)
+    line, square = seats.mesh(4), seats.mesh(2, 2)
     choices: tuple[tuple[Any, list[Any]], ...] = (
         (line, [_StridedShard(0, split_factor=2)]),
         (square, [_StridedShard(0, split_factor=2), Replicate()]),
@@ -212,29 +214,29 @@ def _interleaved(kind: str) -> nn.Module:
     return net
 
 
-def _pipeline(kind: str) -> nn.Module:
+def _pipeline(kind: str, seats: Seats) -> nn.Module:
     """Two stages under full names; the last one has its own copy of the embedding, as tied heads need it."""
     stages = (
         ("embed", "layers.0", "experts"),
         ("embed", "layers.1", "norm", "one", "head", "buffers"),
     )
-    return Net(stages[dist.get_rank()]).fill(kind)
+    return Net(stages[seats.place]).fill(kind)
 
 
-def _expert(kind: str) -> nn.Module:
+def _expert(kind: str, seats: Seats) -> nn.Module:
     half = EXPERTS // 2
-    return Net(experts=(half * dist.get_rank(), half)).fill(kind)
+    return Net(experts=(half * seats.place, half)).fill(kind)
 
 
-def _expert_regions(rank: int) -> dict[str, Any]:
-    return {"model": {"experts.*": pyckpt.Shard(0, rank, 2)}}
+def _expert_regions(place: int) -> dict[str, Any]:
+    return {"model": {"experts.*": pyckpt.Shard(0, place, 2)}}
 
 
-def _fsdp1(kind: str) -> nn.Module:
+def _fsdp1(kind: str, seats: Seats) -> nn.Module:
     from torch.distributed.fsdp import FullyShardedDataParallel
 
     return FullyShardedDataParallel(
-        Net().fill(kind), use_orig_params=True, device_id=torch.device("cpu"), device_mesh=_mesh(2)
+        Net().fill(kind), use_orig_params=True, device_id=torch.device("cpu"), device_mesh=seats.mesh(2)
     )
 
 
@@ -243,10 +245,10 @@ class Layout:
     """One way to lay the model out over ``size`` ranks."""
 
     size: int
-    build: Callable[[str], nn.Module]
-    """The module on this rank, with values of a kind of the formula."""
-    regions: Callable[[int], Mapping[str, Any]] = lambda rank: {}
-    """``layout=`` of this rank."""
+    build: Build
+    """The module on this rank of the seats, with values of a kind of the formula."""
+    regions: Callable[[int], Mapping[str, Any]] = lambda place: {}
+    """``layout=`` of the rank on a seat."""
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -272,10 +274,11 @@ def _optimizer(net: nn.Module, options: tuple[Mapping[str, float], ...]) -> torc
     return torch.optim.AdamW([{"params": matrices, **options[0]}, {"params": others, **options[1]}])
 
 
-def state_of(layout: str) -> dict[str, Any]:
+def state_of(layout: str, seats: Seats | None = None) -> dict[str, Any]:
     """Model and optimizer in ``layout``, all values by the formula: the step count, moments and options too."""
+    seats = Seats.all() if seats is None else seats
     build = LAYOUTS[layout].build
-    net = build("param")
+    net = build("param", seats)
     # A rate of zero makes the one real step create the state and change nothing.
     optimizer = _optimizer(net, ({"lr": 0.0}, {"lr": 0.0}))
     for param in net.parameters():
@@ -286,20 +289,32 @@ def state_of(layout: str) -> dict[str, Any]:
         group.update(options)
     with torch.no_grad():
         for kind in ("exp_avg", "exp_avg_sq"):
-            for param, moment in zip(net.parameters(), build(kind).parameters(), strict=True):
+            for param, moment in zip(net.parameters(), build(kind, seats).parameters(), strict=True):
                 optimizer.state[param][kind].copy_(moment)
         for values in optimizer.state.values():
             values["step"].fill_(STEP)
     return {"model": net, "optim": optimizer}
 
 
-def target_of(layout: str) -> dict[str, Any]:
+def target_of(layout: str, seats: Seats | None = None) -> dict[str, Any]:
     """Model of zeros and an optimizer that never stepped, in ``layout``."""
-    net = LAYOUTS[layout].build("zero")
+    net = LAYOUTS[layout].build("zero", Seats.all() if seats is None else seats)
     return {"model": net, "optim": _optimizer(net, ({"lr": 9.0}, {"lr": 9.0}))}
 
 
-def _local(value: Any) -> torch.Tensor:
+def reset(target: Mapping[str, Any]) -> None:
+    """Makes a target that was filled what ``target_of`` gave."""
+    net, optimizer = target["model"], target["optim"]
+    with torch.no_grad():
+        for tensor in (*net.parameters(), *net.buffers()):
+            local_part(tensor).zero_()
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        group.update({"lr": 9.0, "weight_decay": 0.01})
+
+
+def local_part(value: Any) -> torch.Tensor:
+    """What this rank has of a tensor."""
     from torch.distributed.tensor import DTensor
 
     value = value.detach()
@@ -313,7 +328,7 @@ def _same(one: Any, other: Any) -> bool:
         return False
     if getattr(one, "placements", None) != getattr(other, "placements", None):
         return False
-    a, b = _local(one).contiguous().view(-1), _local(other).contiguous().view(-1)
+    a, b = local_part(one).contiguous().view(-1), local_part(other).contiguous().view(-1)
     return a.shape == b.shape and torch.equal(a.view(torch.uint8), b.view(torch.uint8))
 
 
