@@ -21,12 +21,13 @@ __all__ = ["command"]
 EPILOG = """\b
 Examples:
   pyckpt export --to hf runs/a/step_1000 llama-step-1000
-  pyckpt export --to hf s3://bucket/run/step_1000 out --item policy_model --dtype bfloat16
-  torchrun --standalone --nproc-per-node 4 --no-python pyckpt export --to hf runs/a/step_1000 out
+  pyckpt export --to hf s3://bucket/run/step_1000 out --dtype bfloat16
+  torchrun --standalone --nproc-per-node 4 -m pyckpt.cli.main \\
+      export --to hf runs/a/step_1000 out
 
 config.json and tokenizer files are those that were saved with the item, unless --config and --tokenizer give others.
 Names and shapes are compared with the model of config.json if transformers is installed. Files that are linked
-share their bytes with the checkpoint: never edit them in place.
+share their bytes with the checkpoint: never edit them in place. With --no-strict differences are listed only.
 With --json: path, checkpoint, digest, item, files, tensors, parameters, bytes, linked, dtype, architecture, unchecked,
 aliases, findings (code, key, message), left_out, remarks and seconds."""
 

@@ -104,8 +104,11 @@ def _build(config: Mapping[str, Any]) -> Expected | NotKnown:
     cls = _class_of(config, parsed)
     if cls is None:
         return NotKnown(f"transformers {transformers.__version__} has no model for the config's architectures")
+    # Kernels that the config may ask for need not be installed here. Built by its constructor alone: transformers' own
+    # way would let DeepSpeed cut the weights in pieces, if that is in use in this process.
+    parsed._attn_implementation = "eager"
     with torch.device("meta"):
-        model = cls._from_config(parsed, attn_implementation="eager")
+        model = cls(parsed)
     state = {name: value for name, value in model.state_dict().items() if isinstance(value, torch.Tensor)}
     for name in getattr(model, "_keys_to_ignore_on_save", None) or ():
         state.pop(name, None)
@@ -127,13 +130,13 @@ def _class_of(config: Mapping[str, Any], parsed: Any) -> Any:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING
 
     names = config.get("architectures")
-    name = names[0] if isinstance(names, list) and names else ""
-    if isinstance(name, str) and _CLASS.fullmatch(name):
-        cls = getattr(transformers, name, None)
-        if isinstance(cls, type) and issubclass(cls, transformers.PreTrainedModel) and cls.config_class is type(parsed):
-            return cls
+    if not names:
+        return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(parsed), None)
+    name = names[0] if isinstance(names, list) else None
+    cls = getattr(transformers, name, None) if isinstance(name, str) and _CLASS.fullmatch(name) else None
+    if not isinstance(cls, type) or not issubclass(cls, transformers.PreTrainedModel):
         return None
-    return MODEL_FOR_CAUSAL_LM_MAPPING.get(type(parsed), None)
+    return cls if cls.config_class is not None and isinstance(parsed, cls.config_class) else None
 
 
 def _any_of(patterns: Any) -> re.Pattern[str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,16 +12,16 @@ from typing import Any
 import msgpack
 
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.open import OpenCheckpoint, OpenItem, open_root
+from pyckpt.engine.open import OpenCheckpoint, open_root
 from pyckpt.engine.options import Progress
 from pyckpt.engine.rounds import Fate, round_trip
 from pyckpt.engine.threads import default_threads
 from pyckpt.errors import RankError, UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.interop.hf.config import config_text
-from pyckpt.interop.hf.directory import NewDirectory, free_target
 from pyckpt.interop.hf.draft import Draft, Wishes, make_draft
 from pyckpt.interop.hf.files import copy_asset, copy_tokenizer
+from pyckpt.interop.hf.new_directory import NewDirectory, free_target
 from pyckpt.interop.hf.plan import PlannedFile, deal_files, file_header, pack_files, unpack_files
 from pyckpt.interop.hf.report import ExportReport, pack_report, unpack_report
 from pyckpt.interop.hf.write import write_files
@@ -70,23 +71,20 @@ def export(
         raise UsageError("usage.invalid", f"threads is {threads}, expected at least 1")
     wishes = Wishes(item, tokenizer, config, dtype, max_shard_size, map_key, strict, link, verify)
     coordinator = framework_for("auto").coordinator(
-        f"export {store.url} {name} {os.fspath(out)}", collective=collective, timeout=_TIMEOUT, silence=_SILENCE
+        f"export {store.url} {name}", collective=collective, timeout=_TIMEOUT, silence=_SILENCE
     )
     work = _Export(coordinator, wishes, begin)
     fate = Fate()
     try:
-        answer = round_trip(
+        plan = round_trip(
             coordinator,
             "plan",
             lambda: work.look(open_root(store, name, expect=expect), free_target(out)),
             work.plan,
         )
-        work.learn(answer)
-        answer = round_trip(coordinator, "write", lambda: work.write(threads, progress), work.finish, fate)
+        answer = round_trip(coordinator, "write", lambda: work.write(plan, threads, progress), work.finish, fate)
     except BaseException:
-        # Rank 0 may be about to give the directory its name, if this rank doesn't know how the round ended.
-        if fate.known:
-            work.discard()
+        work.discard(fate)
         raise
     finally:
         coordinator.close()
@@ -99,12 +97,11 @@ class _Export:
     def __init__(self, coordinator: Coordinator, wishes: Wishes, begin: float) -> None:
         self._ranks, self._wishes, self._begin = coordinator, wishes, begin
         self._opened: OpenCheckpoint | None = None
-        self._item: OpenItem | None = None
-        self._files: tuple[PlannedFile, ...] = ()
         self._path = ""
         self._target = ""
         self._draft: Draft | None = None
         self._directory: NewDirectory | None = None
+        self._has_written = False
 
     def look(self, opened: OpenCheckpoint, target: str) -> bytes:
         """Every rank: which checkpoint it sees, and where the export goes."""
@@ -132,14 +129,10 @@ class _Export:
         plan: bytes = msgpack.packb([self._draft.item, self._directory.path, pack_files(self._draft.files)])
         return plan
 
-    def learn(self, answer: bytes) -> None:
-        """Every rank: what was decided."""
-        item, self._path, files = msgpack.unpackb(answer)
-        self._item = self._seen.item(item)
-        self._files = unpack_files(files, self._item)
-
-    def write(self, threads: int, progress: Progress | None) -> bytes:
-        """Every rank: its share of the files."""
+    def write(self, plan: bytes, threads: int, progress: Progress | None) -> bytes:
+        """Every rank: its share of the files that were planned."""
+        name, self._path, files = msgpack.unpackb(plan)
+        item = self._seen.item(name)
         if not os.path.isdir(self._path):
             raise RankError(
                 "store.split",
@@ -147,16 +140,16 @@ class _Export:
                 key=f"rank {self._ranks.rank}",
                 hint=f"{os.path.dirname(self._path)} must be one file system for all ranks",
             )
-        assert self._item is not None
         linked = write_files(
             self._seen.store,
-            self._item,
+            item,
             self._path,
-            deal_files(self._files, self._ranks.size)[self._ranks.rank],
+            deal_files(unpack_files(files, item), self._ranks.size)[self._ranks.rank],
             verify=self._wishes.verify,
             threads=threads,
             progress=progress,
         )
+        self._has_written = True
         data: bytes = msgpack.packb(linked)
         return data
 
@@ -185,10 +178,16 @@ class _Export:
         directory.publish()
         return pack_report(self._report(draft, sum(msgpack.unpackb(data) for data in gathered)))
 
-    def discard(self) -> None:
-        """What there is of the directory goes."""
+    def discard(self, fate: Fate) -> None:
+        """What there is of the directory goes.
+
+        Other ranks than 0 remove what they wrote only after they heard that all gave up: before, somebody may still be
+        writing, or the directory be about to get its name. Rank 0 may have given this one up, and removed it too early.
+        """
         if self._directory is not None:
             self._directory.discard()
+        elif self._has_written and fate.known:
+            shutil.rmtree(self._path, ignore_errors=True)
 
     @property
     def _seen(self) -> OpenCheckpoint:

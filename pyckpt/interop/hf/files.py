@@ -12,7 +12,7 @@ from typing import Any, Final
 from pyckpt.engine.buffers import staging
 from pyckpt.engine.open import OpenCheckpoint, descriptor_key, missing
 from pyckpt.errors import Corrupt, UsageError
-from pyckpt.interop.hf.directory import NewDirectory
+from pyckpt.interop.hf.new_directory import NewDirectory
 
 __all__ = ["copy_asset", "copy_tokenizer", "is_tokenizer_file", "is_wanted"]
 

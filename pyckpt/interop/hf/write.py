@@ -100,7 +100,12 @@ def write_files(
         jobs += [partial(work.run, piece, opened) for piece in pieces]
     try:
         with ThreadPoolExecutor(threads, thread_name_prefix="pyckpt-export") as pool:
-            run_all(pool, jobs)
+            try:
+                run_all(pool, jobs)
+            except BaseException:
+                # Whoever presses Ctrl-C doesn't want the rest of a terabyte written first.
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
     except BaseException:
         work.abort()
         raise

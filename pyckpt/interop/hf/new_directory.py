@@ -15,6 +15,8 @@ __all__ = ["NewDirectory", "free_target"]
 
 def free_target(out: str | os.PathLike[str]) -> str:
     """The absolute path, links followed, of a directory that is absent or empty. Raises UsageError for any other."""
+    if "://" in os.fspath(out):
+        raise UsageError("usage.invalid", "expected a directory of this machine, found a URL", key=os.fspath(out))
     path = os.path.realpath(os.fspath(out))
     try:
         names = os.listdir(path)
