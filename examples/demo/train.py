@@ -59,9 +59,9 @@ class Training:
         else:
             shard_tensor_parallel(self.model, init_device_mesh("cpu", (self.ranks,), mesh_dim_names=("tp",)))
             self.part, self.parts = 0, 1
-        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=3e-3, weight_decay=0.01)
-        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, last_step, 2e-4)
-        self.batches = TextBatches(read_tokens(), rows=8, context=CONTEXT, seed=7)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=4e-3, weight_decay=0.01)
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, last_step, 4e-4)
+        self.batches = TextBatches(read_tokens(), rows=16, context=CONTEXT, seed=7)
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint holds; the very same mapping is what it is loaded into."""

@@ -13,6 +13,19 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
+@pytest.fixture
+def demo_assets(monkeypatch):
+    names = ("assets", "model")
+    monkeypatch.syspath_prepend(str(EXAMPLES / "demo"))
+    for name in names:
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    import assets
+
+    yield assets
+    for name in names:
+        sys.modules.pop(name, None)
+
+
 def run(*arguments: object, limit: float = 120) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     if sys.platform == "linux":
@@ -48,6 +61,19 @@ def test_fsdp2_with_another_number_of_ranks(tmp_path):
     assert "step-6" in out
 
 
+def test_demo_tokenizer_gives_bytes(demo_assets, tmp_path):
+    transformers = pytest.importorskip("transformers")
+    for name, content in demo_assets.assets().items():
+        (tmp_path / name).write_bytes(content)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    text = " Grüße —\n\ttab  two  spaces \x00\x7f € don't 123"
+    separator = demo_assets.SEPARATOR_TEXT
+    tokens = tokenizer(text + separator + text).input_ids
+    assert tokens == [*text.encode(), 256, *text.encode()]
+    assert tokenizer.decode(tokens) == text + separator + text
+    assert tokenizer(demo_assets.SEPARATOR_TEXT).input_ids == [tokenizer.eos_token_id]
+
+
 @pytest.mark.ranks
 @pytest.mark.timeout(600)
 def test_demo(tmp_path):
@@ -56,3 +82,5 @@ def test_demo(tmp_path):
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert report["ok"]
     assert report["second_run"]["compared"]["tensors"] > 100
+    assert report["published"]["equal_bits"]
+    assert (tmp_path / "demo" / "published" / "model.safetensors").exists()
