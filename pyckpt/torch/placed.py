@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
 from pyckpt.errors import UnsupportedState, UsageError
 from pyckpt.format.geometry import Box, Ints, Region
-from pyckpt.torch.dtensor import dtensor_layout
+from pyckpt.torch.dtensor import Held, dtensor_layout
 from pyckpt.torch.dtypes import PACKED
 from pyckpt.torch.layout import Declared, check_declared
 
@@ -105,7 +106,7 @@ def place(tensor: torch.Tensor, key: str, declared: Declared | None = None) -> P
 
 def _place_dtensor(tensor: Any, key: str) -> Placed:
     with torch.no_grad():
-        local = tensor.detach().to_local()
+        local = tensor.to_local().detach()
     if hasattr(local, "__tensor_flatten__"):
         raise UnsupportedState(
             "state.unsupported",
@@ -114,7 +115,7 @@ def _place_dtensor(tensor: Any, key: str) -> Placed:
             hint="dequantise it, or save the state before it was quantised",
         )
     refuse_memoryless(local, key)
-    held, replicas = dtensor_layout(tensor, tuple(local.shape), key)
+    held, replicas = _layout_of(tensor, tuple(local.shape), key)
     packed = tensor.dtype is PACKED and PACKED is not None
     parts = []
     for one in held:
@@ -126,6 +127,20 @@ def _place_dtensor(tensor: Any, key: str) -> Placed:
         parts.append((Region.of_box(box), view))
     shape = tuple(tensor.shape)
     return Placed(_unpack(shape, key) if packed else shape, tuple(parts), replicas)
+
+
+def _layout_of(tensor: Any, local_shape: Ints, key: str) -> tuple[tuple[Held, ...], tuple[int, ...]]:
+    """``dtensor_layout``, remembered as long as the mesh lives: layers are alike, and an exchange runs every step."""
+    spec = tensor._spec
+    known = _LAYOUTS.setdefault(spec.mesh, {})
+    facts = (spec.placements, tuple(spec.shape), local_shape, getattr(spec, "shard_order", None))
+    layout = known.get(facts)
+    if layout is None:
+        layout = known[facts] = dtensor_layout(tensor, local_shape, key)
+    return layout
+
+
+_LAYOUTS: WeakKeyDictionary[Any, dict[tuple[Any, ...], tuple[tuple[Held, ...], tuple[int, ...]]]] = WeakKeyDictionary()
 
 
 def _place_sharded_tensor(tensor: Any) -> Placed:

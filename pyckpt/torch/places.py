@@ -28,6 +28,8 @@ class Place:
         """They as a view of that shape; None if no view can say it, or if what lies there is not their values."""
         if self.tensor.is_conj() or self.tensor.is_neg():
             return None
+        if self.tensor.is_contiguous():
+            return self.tensor.as_strided(self.shape, self.strides, self.tensor.storage_offset() + self.start)
         return strided_view(self.tensor, self.start, self.shape, self.strides)
 
     def windows_beside(self, other: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]] | None:

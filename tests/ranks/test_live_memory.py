@@ -138,3 +138,25 @@ def test_peak_of_memory_is_the_plan_s(ranks, case):
         assert 0 < one["buffers"] <= one["planned"] <= BUDGET, text
         assert one["whole"] <= one["planned"] + SLACK, text
         assert one["again"] <= SLACK, text
+
+
+def measure_within(rank):
+    """Nothing is sent, and the memory of either side is in another order than the other's."""
+    large = torch.arange(float(4 * SIDE * SIDE)).view(2 * SIDE, 2 * SIDE)
+    source = {"rows": transposed(large), "run": large}
+    target = {"rows": torch.zeros(2 * SIDE, 2 * SIDE), "run": transposed(torch.zeros(SIDE, 2 * SIDE))}
+    run = pyckpt.Declared((2 * SIDE, 2 * SIDE), (Region.flat((2 * SIDE, 2 * SIDE), 99, 99 + 2 * SIDE * SIDE),))
+    small = pyckpt.ReshardOptions(replicas="trust")
+    pyckpt.reshard({"w": torch.ones(64, 64).T}, {"w": torch.zeros(64, 64)}, options=small)
+    peak = Peak()
+    options = pyckpt.ReshardOptions(replicas="trust", into_layout={"state": {"run": run}})
+    pyckpt.reshard(source, target, options=options)
+    growth = peak.growth()
+    assert torch.equal(target["rows"], large)
+    assert torch.equal(target["run"].reshape(-1), large.view(-1)[99 : 99 + 2 * SIDE * SIDE])
+    return growth
+
+
+def test_copies_within_a_rank_need_no_memory(ranks):
+    """Sources of 24 MB each."""
+    assert max(ranks(SIZE).run(measure_within)) <= SLACK

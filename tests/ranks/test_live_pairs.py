@@ -80,6 +80,29 @@ def test_pair(moved, placement, source, target):
     assert not wrong, "\n".join(f"rank {rank}: {line}" for rank, lines in wrong.items() for line in lines)
 
 
+def push_again(rank, source, target):
+    """What is wrong on this rank after a second execution of one plan, into a target whose state had gone."""
+    state, into = built(rank, state_of, source, 0), built(rank, target_of, target, 0)
+    if into is not None:
+        reset(into)
+    resharder = pyckpt.Resharder(state, into, options=options(rank, source, target, 0))
+    out = []
+    for _ in range(2):
+        if into is not None:
+            reset(into)
+        resharder.run()
+        out += [] if into is None else differences(resharder.value, built(rank, state_of, target, 0))
+    return out
+
+
+AGAIN = {("fsdp2-4", target) for target in LAYOUTS} | {(source, "tp-2") for source in LAYOUTS}
+
+
+@pytest.mark.parametrize(("source", "target"), sorted(AGAIN))
+def test_one_plan_executed_twice(ranks, source, target):
+    assert ranks(PLACEMENTS["overlapping"][0]).run(push_again, source, target) == [[]] * 4
+
+
 def elements(rank):
     """Layout -> what this rank has of the model in it."""
     out = {}
