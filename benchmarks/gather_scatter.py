@@ -29,7 +29,7 @@ class GatherScatter:
     ) -> None:
         self._have, self._want, self._local, self._device = have, want, local, device
         self._groups: dict[tuple[int, ...], Any] = {}
-        for name in LLAMA:
+        for name in have:
             for members in (self._senders(name), self._receivers(name)):
                 if members not in self._groups:
                     self._groups[members] = dist.new_group(list(members))
@@ -37,7 +37,7 @@ class GatherScatter:
     def run(self) -> dict[str, torch.Tensor]:
         """This rank's tensors in the new layout."""
         made = {}
-        for name in LLAMA:
+        for name in self._have:
             part = self._scatter(name, self._gather(name))
             if part is not None:
                 made[name] = part

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "replicated",
     "rows",
     "tensor_parallel",
+    "values_of",
 ]
 
 LLAMA = llama_shapes(hidden=1024, inner=2816, layers=14, vocab=8192)
@@ -45,6 +46,7 @@ class Layout:
 
     mesh: DeviceMesh
     placements: Callable[[str, Shape], tuple[Placement, ...]]
+    shapes: Mapping[str, Shape] = field(default_factory=lambda: LLAMA)
 
     @property
     def mine(self) -> bool:
@@ -53,7 +55,7 @@ class Layout:
 
     def of(self, name: str) -> tuple[Placement, ...]:
         """Placements of a tensor of the model."""
-        return self.placements(name, LLAMA[name])
+        return self.placements(name, self.shapes[name])
 
 
 def rows(name: str, shape: Shape) -> tuple[Placement, ...]:
@@ -91,9 +93,8 @@ def placed(*placements: Placement) -> Callable[[str, Shape], tuple[Placement, ..
     return of
 
 
-def values_of(name: str, device: torch.device) -> torch.Tensor:
+def values_of(name: str, shape: Shape, device: torch.device) -> torch.Tensor:
     """The whole tensor: bit patterns that differ from element to element and from tensor to tensor."""
-    shape = LLAMA[name]
     start = sum(name.encode()) * 40503
     return torch.arange(start, start + prod(shape), device=device).to(torch.int16).view(DTYPE).view(shape)
 
@@ -103,8 +104,9 @@ def model_in(layout: Layout, device: torch.device) -> dict[str, torch.Tensor]:
     if not layout.mine:
         return {}
     state: dict[str, torch.Tensor] = {}
-    for name, shape in LLAMA.items():
-        local = _part(values_of(name, device), _own_box(layout, name)).contiguous().clone()
+    for name, shape in layout.shapes.items():
+        part = _part(values_of(name, shape, device), _own_box(layout, name))
+        local = part.clone(memory_format=torch.contiguous_format)
         strides = tuple(prod(shape[d + 1 :]) for d in range(len(shape)))
         state[name] = DTensor.from_local(
             local, layout.mesh, layout.of(name), run_check=False, shape=torch.Size(shape), stride=strides
@@ -116,32 +118,32 @@ def check_against(layout: Layout, made: Mapping[str, torch.Tensor], device: torc
     """SystemExit unless these are this rank's parts of the model, to the last bit."""
     if not layout.mine:
         return
-    for name in LLAMA:
-        expected = _part(values_of(name, device), _own_box(layout, name)).contiguous()
+    for name, shape in layout.shapes.items():
+        expected = _part(values_of(name, shape, device), _own_box(layout, name)).contiguous()
         if not torch.equal(made[name].reshape(expected.shape).view(torch.int16), expected.view(torch.int16)):
             raise SystemExit(f"{name} did not arrive as it was")
 
 
 def boxes_of(layout: Layout) -> dict[str, Boxes]:
     """What every rank has of every tensor, by torch's own rule."""
-    own: dict[str, Any] = {name: _own_box(layout, name) for name in LLAMA} if layout.mine else {}
+    own: dict[str, Any] = {name: _own_box(layout, name) for name in layout.shapes} if layout.mine else {}
     by_rank: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(by_rank, own)
-    return {name: [each.get(name) for each in by_rank] for name in LLAMA}
+    return {name: [each.get(name) for each in by_rank] for name in layout.shapes}
 
 
 def fewest_bytes(have: Mapping[str, Boxes], want: Mapping[str, Boxes]) -> int:
     """Bytes that ranks want and don't have: one box each, so it is a matter of two volumes."""
     elements = 0
-    for name in LLAMA:
-        for own, wanted in zip(have[name], want[name], strict=True):
+    for name, boxes in have.items():
+        for own, wanted in zip(boxes, want[name], strict=True):
             if wanted is not None:
                 elements += prod(wanted[1]) - (_shared(own, wanted) if own is not None else 0)
     return elements * DTYPE.itemsize
 
 
 def _own_box(layout: Layout, name: str) -> tuple[Shape, Shape]:
-    size, offset = compute_local_shape_and_global_offset(LLAMA[name], layout.mesh, layout.of(name))
+    size, offset = compute_local_shape_and_global_offset(layout.shapes[name], layout.mesh, layout.of(name))
     return tuple(offset), tuple(size)
 
 

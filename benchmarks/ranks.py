@@ -73,7 +73,9 @@ class Sample:
     loopback: int
     """Bytes that the loopback interface sent meanwhile."""
     extra: int
-    """Peak memory of the worst rank above what it held before and what the arm gave it."""
+    """Peak memory of the worst rank above what it held before and what the arm made."""
+    tally: int = 0
+    """What ``RankArms.tally`` gave, of all ranks together."""
 
 
 @dataclass
@@ -84,12 +86,13 @@ class RankArms:
     """
 
     title: str
-    note: str = ""
     minimum: int | None = None
     """Bytes that have to move, whatever the way."""
     body: dict[str, Callable[[], Sequence[torch.Tensor]]] = field(default_factory=dict)
     setup: dict[str, Callable[[], None]] = field(default_factory=dict)
     check: Callable[[Sequence[torch.Tensor]], None] | None = None
+    tally: tuple[str, Callable[[], int]] | None = None
+    """A heading and bytes to count after each execution, on every rank."""
     samples: dict[str, list[Sample]] = field(default_factory=dict)
     remarks: list[str] = field(default_factory=list)
 
@@ -131,33 +134,32 @@ class RankArms:
         dist.barrier()
         sent = loopback_bytes() - sent
         growth = torch.cuda.max_memory_allocated() - held if accelerated else memory.growth()
-        own = (seconds, counter.sent, max(0, growth - _own_bytes(made)))
+        tally = self.tally[1]() if self.tally is not None else 0
+        own = (seconds, counter.sent, max(0, growth - _own_bytes(made)), tally)
         all_ranks: list[Any] = [None] * dist.get_world_size()
         dist.all_gather_object(all_ranks, own)
-        seconds_by_rank, called, extra = zip(*all_ranks, strict=True)
-        return Sample(max(seconds_by_rank), sum(called), sent, max(extra)), made
+        seconds_by_rank, called, extra, tallies = zip(*all_ranks, strict=True)
+        return Sample(max(seconds_by_rank), sum(called), sent, max(extra), sum(tallies)), made
 
     def table(self) -> str:
         """Medians, spreads, paired ratios, bytes and memory as text."""
-        heading = f"{'arm':<42}{'median s':>9}{'min':>8}{'max':>8}{'ratio':>7}"
-        if self.minimum is not None:
-            heading += f"{'sent MB':>9}{'lo MB':>9}{'extra MB':>10}"
         lines = [self.title]
         if self.minimum is not None:
             lines[0] += f"; at least {self.minimum / 1e6:.1f} MB have to move"
-        if self.note:
-            lines.append(self.note)
-        lines.append(heading)
+        heading = f"{'arm':<42}{'median s':>9}{'min':>8}{'max':>8}{'ratio':>7}"
+        heading += f"{'sent MB':>9}{'lo MB':>9}{'extra MB':>10}"
+        lines.append(heading + (f"{self.tally[0]:>10}" if self.tally is not None else ""))
         first = next(iter(self.samples.values()))
         for name, samples in self.samples.items():
             seconds = [each.seconds for each in samples]
             ratio = statistics.median(a.seconds / b.seconds for a, b in zip(first, samples, strict=True))
+            called = statistics.median(each.called for each in samples)
             line = f"{name:<42}{statistics.median(seconds):>9.3f}{min(seconds):>8.3f}{max(seconds):>8.3f}{ratio:>7.2f}"
-            if self.minimum is not None:
-                called = statistics.median(each.called for each in samples)
-                line += f"{called / 1e6:>9.1f}" if called else f"{'-':>9}"
-                line += f"{min(each.loopback for each in samples) / 1e6:>9.1f}"
-                line += f"{max(each.extra for each in samples) / 1e6:>10.1f}"
+            line += f"{called / 1e6:>9.1f}" if called else f"{'-':>9}"
+            line += f"{min(each.loopback for each in samples) / 1e6:>9.1f}"
+            line += f"{max(each.extra for each in samples) / 1e6:>10.1f}"
+            if self.tally is not None:
+                line += f"{statistics.median(each.tally for each in samples) / 1e6:>10.1f}"
             lines.append(line)
         return "\n".join([*lines, *self.remarks])
 
@@ -165,7 +167,6 @@ class RankArms:
         """The same for machines."""
         return {
             "title": self.title,
-            "note": self.note,
             "ranks": dist.get_world_size(),
             "minimum_bytes": self.minimum,
             "remarks": self.remarks,
@@ -175,6 +176,7 @@ class RankArms:
                     "called_bytes": [each.called for each in samples],
                     "loopback_bytes": [each.loopback for each in samples],
                     "extra_bytes": [each.extra for each in samples],
+                    "tally_bytes": [each.tally for each in samples],
                 }
                 for name, samples in self.samples.items()
             },

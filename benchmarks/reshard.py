@@ -15,7 +15,9 @@ import pyckpt
 from benchmarks import rank_model as model
 from benchmarks.gather_scatter import GatherScatter
 from benchmarks.rank_model import LLAMA, Layout
+from benchmarks.rank_planning import planning
 from benchmarks.ranks import RankArms
+from benchmarks.stored import replicas, whole
 
 __all__ = ["CASES", "Case"]
 
@@ -78,11 +80,14 @@ def _disjoint(device: str) -> tuple[Layout, Layout]:
 
 
 CASES: Mapping[str, Case] = {
+    "planning": planning,
     "columns": Between("Shard(0) to Shard(1)", _columns),
     "replicated": Between("Shard(0) to Replicate", _replicated),
     "tp": Between("FSDP2's rows to tensor parallel", _tensor_parallel),
     "square": Between("(Shard(0), Replicate) to (Replicate, Shard(1)) on two dimensions", _two_dimensions),
     "disjoint": Between("rows on two thirds of the ranks to tensor parallel on the others", _disjoint),
+    "whole": whole,
+    "replicas": replicas,
 }
 
 

@@ -106,6 +106,7 @@ def place(tensor: torch.Tensor, key: str, declared: Declared | None = None) -> P
 
 def _place_dtensor(tensor: Any, key: str) -> Placed:
     with torch.no_grad():
+        # Detached on the inside, where it does not go through the dispatch of DTensor.
         local = tensor.to_local().detach()
     if hasattr(local, "__tensor_flatten__"):
         raise UnsupportedState(
