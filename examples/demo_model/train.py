@@ -81,7 +81,7 @@ def run(build: Path) -> dict[str, Any]:
     model = build_model(base, init_device_mesh("cpu", (ranks,), mesh_dim_names=("dp",)))
     loaded = hf.load_into(model, base)
     own = sum(p.to_local().nbytes for p in model.parameters() if isinstance(p, DTensor))
-    say(f"> loaded into FSDP2: each rank read {loaded.read / 1e6:.0f} MB in {loaded.seconds:.2f} s", flush=True)
+    say(f"> loaded into FSDP2: rank 0 read {loaded.read / 1e6:.0f} MB in {loaded.seconds:.2f} s", flush=True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=RATE)
     begin = time.monotonic()
     losses = fine_tune(model, optimizer, read_batches(base, dist.get_rank(), ranks))
