@@ -135,7 +135,9 @@ class Wire:
                 return
             except FutureTimeoutError:
                 if waiting.done():
-                    raise
+                    # It may have come between the end of that wait and this look.
+                    waiting.result()
+                    return
                 self._coordinator.check(peers)
 
     def _peer(self, rank: int) -> int:
