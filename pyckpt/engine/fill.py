@@ -10,7 +10,7 @@ from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.exchange_agree import agree_on_targets
 from pyckpt.engine.leaves import Binder, BoundItem
 from pyckpt.engine.load_items import Reading, StoredItem
-from pyckpt.engine.load_shared import Exchanger, plan_shared_load
+from pyckpt.engine.load_shared import Exchanger, SharedLoad, plan_shared_load
 from pyckpt.engine.mismatches import Found, join_findings, pack_findings, refuse_mismatches, unpack_findings
 from pyckpt.engine.options import LoadOptions
 from pyckpt.engine.rounds import round_trip
@@ -69,18 +69,28 @@ def fill(
         targets = agree_on_targets(coordinator, bind, exchanger.dtype_of, exchanger.note)
         bound, differing, surplus = targets.bound, targets.differing, targets.surplus
     refuse_mismatches(name, differing + surplus if options.strict else differing)
-    shared = None
-    if exchanger is not None and targets is not None:
-        shared = plan_shared_load(targets, items, exchanger, coordinator, always=options.replicas == "exchange")
-    requests = {item: each.requests for item, each in bound.items()} if shared is None else shared.requests
     stagings = {item: each.staging for item, each in bound.items()}
     reading = Reading(store, items, options)
+    shared: SharedLoad | None = None
+
+    def plan() -> SharedLoad | None:
+        if exchanger is None or targets is None:
+            return None
+        try:
+            return plan_shared_load(targets, items, exchanger, coordinator, always=options.replicas == "exchange")
+        except BaseException as error:
+            # The others may be in the exchange already, and wait for this rank there.
+            coordinator.abandon(str(error))
+            raise
 
     def read() -> bytes:
+        nonlocal shared
+        shared = plan()
         if shared is None:
-            reading.run(requests, stagings)
+            reading.run({item: each.requests for item, each in bound.items()}, stagings)
         else:
-            shared.run(lambda: reading.run(requests, stagings))
+            wanted = shared.requests
+            shared.run(lambda: reading.run(wanted, stagings))
         return b""
 
     round_trip(coordinator, "read", read, lambda _: b"")

@@ -39,8 +39,8 @@ class Exchanger(Protocol):
     def can_carry(self, notes: Sequence[bytes]) -> bool:
         """Whether what the ranks noted lets it; the same answer on all of them."""
 
-    def part(self, sink: Sink, rows: tuple[int, int]) -> Sink:
-        """A sink for rows ``[first, stop)`` of the first dimension of a sink's memory."""
+    def part(self, sink: Sink, rows: tuple[int, int], count: int) -> Sink:
+        """A sink for rows ``[first, stop)`` of the ``count`` equal ones that a sink's memory holds in its order."""
 
     def run(
         self,
@@ -83,7 +83,8 @@ class SharedLoad:
         for number, key in enumerate(self._keys):
             own = targets.sinks.get(key, ())
             parts = reads.parts[key][coordinator.rank]
-            sinks = [_part_of(exchanger, own[part.piece], part) for part in parts]
+            want = targets.wanted[key][coordinator.rank]
+            sinks = [_part_of(exchanger, own[part.piece], part, want[part.piece]) for part in parts]
             self._sources.append(sinks)
             if parts:
                 self._add(number, key, parts, sinks)
@@ -134,8 +135,8 @@ class SharedLoad:
             self._condition.wait_for(lambda: self._failed or not self._left[number])
 
 
-def _part_of(exchanger: Exchanger, sink: Sink, part: ReadPart) -> Sink:
-    return sink if part.rows is None else exchanger.part(sink, part.rows)
+def _part_of(exchanger: Exchanger, sink: Sink, part: ReadPart, whole: Region) -> Sink:
+    return sink if part.rows is None else exchanger.part(sink, part.rows, whole.box.size[0])
 
 
 class _Watched:

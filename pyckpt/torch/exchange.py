@@ -67,6 +67,7 @@ class Exchange:
         self._buffers: tuple[torch.Tensor, ...] = ()
         self._waves: list[_Wave] = []
         self._local = self._echoes = Copies()
+        self._local_routes: dict[int, None] = {}
         self._bind(sources, targets)
 
     def bind(self, sources: Pieces, targets: Pieces) -> None:
@@ -77,18 +78,29 @@ class Exchange:
     def _bind(self, sources: Pieces, targets: Pieces) -> None:
         self._sources, self._targets = sources, targets
         self._received = {}
-        self._waves = self._prepare(self._schedule)
-        self._local = self._copies_within(sources, self._schedule.local)
-        self._echoes = self._copies_within(targets, self._schedule.echoes)
+        try:
+            # A view that is made in inference mode can't be written out of it, or not so that autograd hears of it.
+            with torch.inference_mode(False):
+                self._waves = self._prepare(self._schedule)
+                self._local, self._local_routes = self._copies_within(sources, self._schedule.local)
+                self._echoes, _ = self._copies_within(targets, self._schedule.echoes)
+        except BaseException:
+            # What is half bound must not pass for bound, should the caller try again.
+            self._sources, self._targets = (), ()
+            raise
 
     @property
     def buffer_bytes(self) -> int:
         """Memory of the wire buffers, at most ``schedule.peak_bytes``."""
         return sum(buffer.nbytes for buffer in self._buffers)
 
-    def run(self, ready: Ready | None = None, *, local: bool = True) -> None:
-        """Moves all values. ``local=False`` leaves out what a rank has itself: it is where it belongs already."""
-        with torch.no_grad():
+    def run(self, ready: Ready | None = None) -> None:
+        """Moves all values.
+
+        With ``ready`` a rank's sources are parts of its targets, read meanwhile: what another target wants too is
+        copied once all else has arrived.
+        """
+        with torch.inference_mode(False), torch.no_grad():
             under_way: tuple[_Wave, Posted] | None = None
             for wave in self._waves:
                 if ready is not None:
@@ -98,12 +110,16 @@ class Exchange:
                 posted = self._wire.post(wave.sends, wave.receives)
                 if under_way is not None:
                     self._settle(*under_way)
-                elif local:
+                elif ready is None:
                     self._local.run()
                 under_way = wave, posted
             if under_way is not None:
                 self._settle(*under_way)
-            elif local:
+            elif ready is None:
+                self._local.run()
+            if ready is not None:
+                for route in self._local_routes:
+                    ready(route)
                 self._local.run()
             self._echoes.run()
         for tensor in self._received.values():
@@ -170,13 +186,17 @@ class Exchange:
             self._received[id(tensor)] = tensor
         return data
 
-    def _copies_within(self, sources: Pieces, moves: Sequence[Move]) -> Copies:
+    def _copies_within(self, sources: Pieces, moves: Sequence[Move]) -> tuple[Copies, dict[int, None]]:
+        """What is not where it belongs already, and the routes that it is of."""
         copies = Copies()
+        routes: dict[int, None] = {}
         for move in moves:
-            source = sources[move.tensor][move.source_piece]
-            target = self._targets[move.tensor][move.target_piece]
-            copies.add(place_of(target, move.copy, source=False), place_of(source, move.copy, source=True))
-        return copies
+            source = place_of(sources[move.tensor][move.source_piece], move.copy, source=True)
+            target = place_of(self._targets[move.tensor][move.target_piece], move.copy, source=False)
+            if not target.is_at(source):
+                copies.add(target, source)
+                routes[move.tensor] = None
+        return copies, routes
 
 
 def _same(known: Pieces, pieces: Pieces) -> bool:

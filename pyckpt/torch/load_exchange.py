@@ -33,12 +33,25 @@ class LoadExchanger:
         """Whether the process group serves the devices that the targets are on."""
         return can_carry(None, accelerated=b"\1" in notes)
 
-    def part(self, sink: Sink, rows: tuple[int, int]) -> Sink:
-        """A sink for rows of the same tensor."""
+    def part(self, sink: Sink, rows: tuple[int, int], count: int) -> Sink:
+        """A sink for rows of the same tensor, whose memory may have another shape than the region (declared layouts).
+
+        Raises UsageError where it has, and isn't contiguous.
+        """
         if not isinstance(sink, (DeviceSink, TensorSink)):
             raise UsageError("usage.invalid", f"a {type(sink).__name__} can't be read in parts")
+        tensor = sink.tensor
+        if not tensor.dim() or len(tensor) != count:
+            if not tensor.is_contiguous():
+                raise UsageError(
+                    "usage.invalid",
+                    f"memory of shape {list(tensor.shape)} that is not contiguous has no {count} rows",
+                    key="replicas",
+                    hint='LoadOptions(replicas="read"), or a target of the shape of its region',
+                )
+            tensor = tensor.view(count, -1)
         first, stop = rows
-        return sink.onto(sink.tensor.narrow(0, first, stop - first))
+        return sink.onto(tensor.narrow(0, first, stop - first))
 
     def run(
         self,
@@ -61,4 +74,4 @@ class LoadExchanger:
                 [[tensor_of(sink) for sink in sinks] for sinks in sources],
                 [[tensor_of(sink) for sink in sinks] for sinks in targets],
             )
-            exchange.run(ready, local=False)
+            exchange.run(ready)

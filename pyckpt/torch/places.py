@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import torch
 
@@ -49,6 +50,24 @@ class Place:
             for window in windows
         ]
 
+    def is_at(self, other: Place) -> bool:
+        """Whether these are the other's elements, one by one: those of the same tensor, or of rows of it."""
+        one, two = self.tensor, other.tensor
+        if (self.shape, self.strides, one.dtype, one.device) != (other.shape, other.strides, two.dtype, two.device):
+            return False
+        if (one.is_conj(), one.is_neg()) != (two.is_conj(), two.is_neg()):
+            return False
+        alike = one.stride() == two.stride() and one.shape[1:] == two.shape[1:]
+        return (alike or (one.is_contiguous() and two.is_contiguous())) and self._address() == other._address()
+
+    def _address(self) -> int:
+        """Of the first element."""
+        offset, index = 0, self.start
+        for size, stride in zip(reversed(self.tensor.shape), reversed(self.tensor.stride()), strict=True):
+            index, at = divmod(index, size)
+            offset += at * stride
+        return self.tensor.data_ptr() + offset * self.tensor.element_size()
+
     def contiguous_bytes(self) -> torch.Tensor | None:
         """Their bytes, if they lie in one gapless range of memory in their own order."""
         tensor = self.tensor
@@ -87,12 +106,17 @@ def _halved(shape: Ints) -> Ints:
     return (*shape[:-1], shape[-1] // 2)
 
 
+_Pairs: TypeAlias = tuple[list[torch.Tensor], list[torch.Tensor]]
+"""Targets, and the source of each."""
+
+
 @dataclass(slots=True)
 class Copies:
     """Copies that don't depend on each other; found once, carried out any number of times."""
 
-    _targets: list[torch.Tensor] = field(default_factory=list)
-    _sources: list[torch.Tensor] = field(default_factory=list)
+    _normal: _Pairs = field(default_factory=lambda: ([], []))
+    _inference: _Pairs = field(default_factory=lambda: ([], []))
+    """Into tensors that were made in inference mode: out of it torch refuses to write them."""
     _others: list[tuple[Place, Place]] = field(default_factory=list)
 
     def add(self, target: Place, source: Place) -> None:
@@ -110,14 +134,18 @@ class Copies:
         if pairs is None:
             self._others.append((target, source))
             return
+        targets, sources = self._inference if target.tensor.is_inference() else self._normal
         for each, its in pairs:
-            self._targets.append(each)
-            self._sources.append(its)
+            targets.append(each)
+            sources.append(its)
 
     def run(self) -> None:
         """Carries them out, on the devices that the tensors lie on."""
-        if self._targets:
-            torch._foreach_copy_(self._targets, self._sources)
+        if self._normal[0]:
+            torch._foreach_copy_(*self._normal)
+        if self._inference[0]:
+            with torch.inference_mode():
+                torch._foreach_copy_(*self._inference)
         for target, source in self._others:
             values = gather(source.tensor, source.start, source.shape, source.strides)
             put(target.tensor, target.start, target.shape, target.strides, values)

@@ -13,6 +13,7 @@ from pyckpt import LoadOptions
 from pyckpt.errors import RankError, StateMismatch
 from pyckpt.interop import hf
 from tests.ranks.layouts import LAYOUTS, Net, formula, shapes
+from tests.ranks.seats import Seats
 
 pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore")]
 
@@ -39,7 +40,8 @@ def net_folder(tmp_path_factory):
 def fill_layout(rank, folder, layout):
     """Names that are not as they were written, on this rank."""
     made = LAYOUTS[layout]
-    target, want = made.build("zero"), made.build("param")
+    seats = Seats.all()
+    target, want = made.build("zero", seats), made.build("param", seats)
     regions = made.regions(rank)
     # FSDP1's own state dict forgets what is tied, so it has to be told where both names are filled from.
     untie = (lambda name: name.replace("head", "embed")) if layout == "fsdp1-2" else None
