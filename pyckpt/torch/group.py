@@ -30,6 +30,8 @@ FAREWELL_SECONDS = 10.0
 ANSWER_SECONDS = 5.0
 ASTRAY_SECONDS = 5.0
 """How long a rank that waits in another conversation is given to come over."""
+PART_BYTES = 4 << 20
+"""A store of torch breaks the connection over a value of more than 8 MiB: what is larger goes in parts."""
 _GONE = (RuntimeError, TimeoutError)
 """What a store raises that can't be reached, or does not answer."""
 
@@ -104,7 +106,7 @@ class GroupCoordinator:
         """Sends the payload to rank 0; see the protocol."""
         self._round += 1
         if self.rank != 0:
-            self._set(f"{self._round}/{self.rank}", payload)
+            self._send(f"{self._round}/{self.rank}", payload)
             if self._round == 1:
                 with suppress(*_GONE):
                     self._lobby.set(str(self.rank), f"{self._name}\n{self._subject}")
@@ -113,8 +115,9 @@ class GroupCoordinator:
         waiting = {rank: f"{self._round}/{rank}" for rank in range(1, self.size)}
         for rank in self._wait(waiting, what):
             key = waiting[rank]
-            received[rank] = self._get(key)
-            self._delete(key)
+            received[rank], keys = self._receive(key)
+            for each in keys:
+                self._delete(each)
         for key in self._spent:
             self._delete(key)
         self._spent.clear()
@@ -126,14 +129,13 @@ class GroupCoordinator:
         if self.rank == 0:
             if payload is None:
                 raise RankError("rank.failed", f"rank 0 has nothing to announce for {what!r}", key="rank 0")
-            self._set(key, payload)
-            self._spent.append(key)
+            self._spent += self._send(key, payload)
             return payload
         for _ in self._wait({0: key}, what):
             pass
         if self._round == 1:
             self._leave_lobby()
-        return self._get(key)
+        return self._receive(key)[0]
 
     def check(self, ranks: Sequence[int]) -> None:
         """Looks for signs of life now and then; see the protocol."""
@@ -281,6 +283,21 @@ class GroupCoordinator:
             hint="nothing was committed; look at the log of that rank",
         )
 
+    def _send(self, key: str, payload: bytes) -> list[str]:
+        """Sets a key to a payload of any size; gives all keys that it took. The key itself is set last."""
+        parts = range(PART_BYTES, len(payload), PART_BYTES)
+        keys = _keys(key, len(parts))
+        for name, at in zip(keys[1:], parts, strict=True):
+            self._set(name, payload[at : at + PART_BYTES])
+        self._set(key, len(parts).to_bytes(_COUNT_BYTES, "little") + payload[:PART_BYTES])
+        return keys
+
+    def _receive(self, key: str) -> tuple[bytes, list[str]]:
+        """The payload of a key that is there, and all keys that it took."""
+        first = self._get(key)
+        keys = _keys(key, int.from_bytes(first[:_COUNT_BYTES], "little"))
+        return b"".join([first[_COUNT_BYTES:], *map(self._get, keys[1:])]), keys
+
     def _has(self, key: str) -> bool:
         try:
             return self._store.check([key])
@@ -309,3 +326,10 @@ class GroupCoordinator:
             f"the process group's store can't be reached, so whoever hosts it is gone or frozen: {error}",
             key="rank 0",
         )
+
+
+_COUNT_BYTES = 4
+
+
+def _keys(key: str, more: int) -> list[str]:
+    return [key, *(f"{key}.{number}" for number in range(1, more + 1))]
