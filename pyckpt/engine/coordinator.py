@@ -23,6 +23,10 @@ class Coordinator(Protocol):
     def size(self) -> int:
         """Number of processes."""
 
+    @property
+    def token(self) -> int:
+        """From 0 to 32767: the same on all ranks, and hardly ever that of another conversation of theirs."""
+
     def gather(self, what: str, payload: bytes) -> list[bytes] | None:
         """Sends ``payload`` to rank 0, which gets the payloads of all ranks in order; the others get None.
 
@@ -47,6 +51,7 @@ class Single:
 
     rank = 0
     size = 1
+    token = 0
 
     def gather(self, what: str, payload: bytes) -> list[bytes] | None:
         """Gives the only payload there is."""

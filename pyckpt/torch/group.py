@@ -83,6 +83,7 @@ class GroupCoordinator:
         _begun[subject] += 1
         name = hashlib.sha256(f"{subject}#{_begun[subject]}".encode()).hexdigest()[:24]
         self._name = name
+        self.token = int(name, 16) % (1 << 15)
         self._subject = subject
         self._raw: Any = PrefixStore(f"pyckpt/{name}", store)
         self._store = PatientStore(self._raw, max(silence, 1.0))

@@ -23,6 +23,9 @@ __all__ = ["Letter", "Posted", "Wire", "can_carry", "open_wire"]
 LOOK_SECONDS = 0.25
 """How often the watch is called while nothing arrives."""
 
+TAGS = 1 << 16
+"""Of one exchange; messages of one tag keep their order."""
+
 Letter: TypeAlias = tuple[int, int, torch.Tensor]
 """Rank of the group, tag, and contiguous bytes."""
 
@@ -85,6 +88,7 @@ class Wire:
     def __init__(self, group: dist.ProcessGroup | None) -> None:
         self._group = group
         self._coordinator: Coordinator | None = None
+        self._first_tag = 0
         self.sent = 0
         """Bytes, since the wire was made."""
         self.received = 0
@@ -93,6 +97,8 @@ class Wire:
     def watched(self, coordinator: Coordinator) -> Iterator[None]:
         """Looks for signs of life of those who are waited for, and tells the others if this rank gives up."""
         self._coordinator = coordinator
+        # What was left behind by an exchange that failed must not meet a message of this one.
+        self._first_tag = coordinator.token * TAGS
         try:
             yield
         except BaseException as error:
@@ -104,7 +110,7 @@ class Wire:
     def post(self, sends: Sequence[Letter], receives: Sequence[Letter]) -> Posted:
         """Begins to send and receive. Raises RankError when the group says that a peer is gone."""
         operations = [
-            dist.P2POp(function, data, self._peer(rank), self._group, tag)
+            dist.P2POp(function, data, self._peer(rank), self._group, self._first_tag + tag % TAGS)
             for function, listed in ((dist.isend, sends), (dist.irecv, receives))
             for rank, tag, data in listed
         ]
