@@ -105,11 +105,21 @@ def save(
     keys: list[str] = []
     fate = Fate()
     commit = Commit(store, name, begun.attempt, request.program, request.metadata, options.parent)
+
+    def write() -> bytes:
+        try:
+            return _write(store, name, collected, begun, options, coordinator, keys, clock, request.stages)
+        except BaseException as error:
+            if request.stages is not None:
+                # The others may wait for tensors from this rank.
+                coordinator.abandon(str(error))
+            raise
+
     try:
         answer = round_trip(
             coordinator,
             "commit",
-            lambda: _write(store, name, collected, begun, options, coordinator, keys, clock, request.stages),
+            write,
             lambda tables: _commit(commit, tables, request.assets, options),
             fate,
         )

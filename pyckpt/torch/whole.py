@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from functools import cached_property, partial
 from math import prod
 from typing import Any
 
@@ -59,8 +60,14 @@ class WholeTensors:
         own = [tensor_of(piece.source) for item in self._live.values() for pieces in item.own for piece in pieces]
         self._device = self._open_wire(own)
         self._wire = Wire(None)
-        self._memory = self._allocate(own, sizes)
-        self.items = self._states(others)
+        self._others = others
+        self._memory_of = partial(self._allocate, own, sizes)
+        self._targets: dict[tuple[str, int], torch.Tensor] = {}
+
+    @cached_property
+    def items(self) -> Sequence[ItemState]:
+        """This rank's items. Memory is made for them at the first look; whoever has none raises."""
+        return self._states(self._memory_of())
 
     def _open_wire(self, own: Sequence[torch.Tensor]) -> torch.device:
         flag = bytes([has_accelerator(own)])
@@ -77,20 +84,19 @@ class WholeTensors:
         even, odd = (torch.empty(size, dtype=torch.uint8, device=device) for size in room)
         return even, odd
 
-    def _states(self, others: Mapping[str, ItemState]) -> list[ItemState]:
-        self._targets: dict[tuple[str, int], torch.Tensor] = {}
+    def _states(self, memory: tuple[torch.Tensor, torch.Tensor]) -> list[ItemState]:
         leaves: dict[tuple[str, int], TensorLeaf] = {}
         for (item, number), place in zip(self._listed, self._places, strict=True):
             pieces: tuple[Piece, ...] = ()
             if place.owner == self._coordinator.rank:
-                tensor = _view(self._memory[place.stage % 2], place.offset, item, number)
+                tensor = _view(memory[place.stage % 2], place.offset, item, number)
                 self._targets[item.name, number] = tensor
                 pieces = (Piece(Region.whole(item.shapes[number]), TensorSource(tensor, tensor.nbytes)),)
             leaves[item.name, number] = TensorLeaf(
                 item.dtypes[number], item.shapes[number], pieces, (), stage=place.stage
             )
-        names = [*others, *(name for name in self._live if name not in others)]
-        return [self._state(name, leaves) if name in self._live else others[name] for name in names]
+        names = [*self._others, *(name for name in self._live if name not in self._others)]
+        return [self._state(name, leaves) if name in self._live else self._others[name] for name in names]
 
     def _state(self, name: str, leaves: Mapping[tuple[str, int], TensorLeaf]) -> ItemState:
         live = self._live[name]
