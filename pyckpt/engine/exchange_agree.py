@@ -243,7 +243,7 @@ def agree_on_targets(
         findings, wants, notes = zip(*each, strict=True)
         return squeeze(msgpack.packb([join_findings(findings), wants, notes]))
 
-    findings, by_rank, notes = msgpack.unpackb(unsqueeze(round_trip(coordinator, "target", contribute, join)))
+    findings, by_rank, notes = msgpack.unpackb(unsqueeze(round_trip(coordinator, "bind", contribute, join)))
     differing, surplus = unpack_findings(findings)
     wanted: dict[Wanted, list[tuple[Region, ...]]] = {}
     known: dict[tuple[int, ...], Region] = {}
