@@ -23,7 +23,7 @@ __all__ = ["Exchanger", "SharedLoad", "plan_shared_load"]
 
 WORTHWHILE_BYTES = 1 << 20
 """Below so many shared bytes ``auto`` lets every rank read for itself."""
-BUDGET_BYTES = 128 << 20
+BUDGET_BYTES = 32 << 20
 """Memory for messages on each rank."""
 
 

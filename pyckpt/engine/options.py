@@ -147,7 +147,7 @@ class ReshardOptions:
     dtype: Any = "error"
     """``error``, ``widen`` or ``cast`` for targets that exist; a dtype makes floating-point tensors that are made anew
     of it."""
-    budget_bytes: int = 256 << 20
+    budget_bytes: int = 64 << 20
     """Memory for messages on each rank, beside source and target."""
     replicas: Literal["sample", "full", "trust", "first"] = "sample"
     """What is asked of tensors that several ranks claim to hold, as in a save."""

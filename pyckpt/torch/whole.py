@@ -31,7 +31,7 @@ from pyckpt.torch.wire import Wire, open_wire
 
 __all__ = ["WholeTensors"]
 
-WIRE_BYTES = 128 << 20
+WIRE_BYTES = 32 << 20
 """Memory for messages on each rank."""
 
 
