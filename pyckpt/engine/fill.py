@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import msgpack
+
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.exchange_agree import agree_on_targets
+from pyckpt.engine.exchange_agree import LiveTargets, agree_on_targets
 from pyckpt.engine.leaves import Binder, BoundItem
 from pyckpt.engine.load_items import Reading, StoredItem
-from pyckpt.engine.load_shared import Exchanger, SharedLoad, plan_shared_load
+from pyckpt.engine.load_shared import Exchanger, SharedLoad, is_worth_sharing, plan_shared_load, wants_in_short
 from pyckpt.engine.mismatches import Found, join_findings, pack_findings, refuse_mismatches, unpack_findings
 from pyckpt.engine.options import LoadOptions
 from pyckpt.engine.rounds import round_trip
@@ -62,12 +65,18 @@ def fill(
             check()
         return {item: binder.bind(items[item]) for item, binder in binders.items()}
 
+    targets: LiveTargets | None = None
     if exchanger is None or coordinator.size == 1 or options.replicas == "read":
-        bound, differing, surplus = _bind_alone(coordinator, bind)
-        targets = None
-    else:
+        bound, differing, surplus, _ = _bind(coordinator, bind)
+    elif options.replicas == "exchange":
         targets = agree_on_targets(coordinator, bind, exchanger.dtype_of, exchanger.note)
         bound, differing, surplus = targets.bound, targets.differing, targets.surplus
+    else:
+        # Who wants what, of all ranks, is a lot to say where there are many: only if there is something to gain.
+        short = partial(wants_in_short, items=items, exchanger=exchanger)
+        bound, differing, surplus, is_worth_it = _bind(coordinator, bind, short)
+        if is_worth_it and not differing:
+            targets = agree_on_targets(coordinator, lambda: bound, exchanger.dtype_of, exchanger.note)
     refuse_mismatches(name, differing + surplus if options.strict else differing)
     stagings = {item: each.staging for item, each in bound.items()}
     reading = Reading(store, items, options)
@@ -102,15 +111,23 @@ def fill(
     return Filled(values, len(placed), arrived, reading.fetched, skipped, reading.staging, shared is not None)
 
 
-def _bind_alone(
-    coordinator: Coordinator, bind: Callable[[], Mapping[str, BoundItem]]
-) -> tuple[Mapping[str, BoundItem], Found, Found]:
-    """This rank's items, and the mismatches of all ranks."""
+def _bind(
+    coordinator: Coordinator,
+    bind: Callable[[], Mapping[str, BoundItem]],
+    in_short: Callable[[Mapping[str, BoundItem]], bytes] = lambda _: b"",
+) -> tuple[Mapping[str, BoundItem], Found, Found, bool]:
+    """This rank's items, the mismatches of all ranks, and whether what they want is worth sharing."""
     bound: dict[str, BoundItem] = {}
 
     def contribute() -> bytes:
         bound.update(bind())
-        return pack_findings(bound)
+        data: bytes = msgpack.packb([pack_findings(bound), in_short(bound)])
+        return data
 
-    differing, surplus = unpack_findings(round_trip(coordinator, "bind", contribute, join_findings))
-    return bound, differing, surplus
+    def join(contributions: Sequence[bytes]) -> bytes:
+        findings, wants = zip(*map(msgpack.unpackb, contributions), strict=True)
+        data: bytes = msgpack.packb([join_findings(findings), is_worth_sharing(wants)])
+        return data
+
+    findings, is_worth_it = msgpack.unpackb(round_trip(coordinator, "bind", contribute, join))
+    return bound, *unpack_findings(findings), is_worth_it

@@ -57,19 +57,23 @@ def load(
     def choose() -> bytes:
         if binders is not None:
             chosen.update(binders())
-        return b""
+        packed: bytes = msgpack.packb(list(chosen))
+        return packed
 
-    wanted_items = None if items is None else list(items)
-    root, opened = _open(
-        store, name, choose, lambda: list(chosen) if binders else wanted_items, options.expect, coordinator
-    )
+    def named(choices: Sequence[bytes]) -> list[str] | None:
+        if binders is None:
+            return None if items is None else list(items)
+        # Ranks may have objects for different items: the stages of a pipeline, say.
+        return list(dict.fromkeys(item for each in choices for item in msgpack.unpackb(each)))
+
+    root, opened = _open(store, name, choose, named, options.expect, coordinator)
     wanted = chosen if binders is not None else dict.fromkeys(opened, fresh)
 
     def check() -> None:
         # Fresh tensors are allocated while they are bound: the bytes that the manifest claims have to exist first.
         if options.strict:
-            for item in wanted:
-                check_objects(store, opened[item])
+            for item in opened.values():
+                check_objects(store, item)
 
     done = fill(
         store,
@@ -93,16 +97,16 @@ def _open(
     store: Store,
     name: str,
     choose: Callable[[], bytes],
-    items: Callable[[], list[str] | None],
+    items: Callable[[Sequence[bytes]], list[str] | None],
     expect: str | None,
     coordinator: Coordinator,
 ) -> tuple[Root, dict[str, OpenItem]]:
     """Rank 0 reads root and manifests and passes them on as stored; every rank checks and decodes them itself."""
 
-    def read(_: Sequence[bytes]) -> bytes:
+    def read(choices: Sequence[bytes]) -> bytes:
         data = root_bytes(store, name)
         root = checked_root(data, name, expect)
-        names = _wanted(root, name, items())
+        names = _wanted(root, name, items(choices))
         records = {item: manifest_bytes(store, name, item, root.items[item]) for item in names}
         packed: bytes = msgpack.packb([data, records])
         return packed

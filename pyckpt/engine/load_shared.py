@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Condition
 from typing import Protocol, cast
 
+import numpy as np
+
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.exchange_agree import LiveTargets, Wanted
+from pyckpt.engine.exchange_agree import LiveTargets, Wanted, wants_of
 from pyckpt.engine.exchange_moves import ExchangePlan, Route
 from pyckpt.engine.exchange_plan import plan_exchange
 from pyckpt.engine.leaves import BoundItem, Sink, StagedSink, Target, TensorRequest
@@ -19,7 +22,7 @@ from pyckpt.errors import UsageError
 from pyckpt.format.dtypes import dtype_of
 from pyckpt.format.geometry import Copy, Region
 
-__all__ = ["Exchanger", "SharedLoad", "plan_shared_load"]
+__all__ = ["Exchanger", "SharedLoad", "is_worth_sharing", "plan_shared_load", "wants_in_short"]
 
 WORTHWHILE_BYTES = 1 << 20
 """Below so many shared bytes ``auto`` lets every rank read for itself."""
@@ -160,6 +163,29 @@ class _Watched:
     def close(self) -> None:
         self._sink.close()
         self._arrived(self._number)
+
+
+_SHORT = np.dtype([("region", "<u8"), ("nbytes", "<i8")])
+
+
+def wants_in_short(bound: Mapping[str, BoundItem], items: Mapping[str, StoredItem], exchanger: Exchanger) -> bytes:
+    """What one rank wants, 16 bytes for each region: enough to tell whether ranks want the same."""
+    rows: dict[int, int] = {}
+    for key, regions in wants_of(bound, exchanger.dtype_of)[0].items():
+        bits = dtype_of(items[key.item].dtype(key.tensor)).bits
+        for region in regions:
+            if region.start < region.stop:
+                text = repr((*key, region.box.offset, region.box.size, region.start, region.stop))
+                mark = hashlib.blake2b(text.encode(), digest_size=8, usedforsecurity=False).digest()
+                rows[int.from_bytes(mark, "little")] = region.elements * bits // 8
+    return np.array(list(rows.items()), _SHORT).tobytes()
+
+
+def is_worth_sharing(in_short: Sequence[bytes]) -> bool:
+    """Whether what several ranks want alike is enough to read it once; from what all of them want in short."""
+    rows = np.concatenate([np.frombuffer(each, _SHORT) for each in in_short])
+    _, first, counts = np.unique(rows["region"], return_index=True, return_counts=True)
+    return int(rows["nbytes"][first[counts > 1]].sum()) >= WORTHWHILE_BYTES
 
 
 def plan_shared_load(

@@ -122,6 +122,9 @@ class WholeTensors:
         schedule = schedule_of(plan, self._coordinator.rank)
         with self._wire.watched(self._coordinator):
             Exchange(schedule, self._wire, self._device, dtypes, sources, targets).run()
+            for device in {tensor.device for tensors in targets for tensor in tensors if not tensor.is_cpu}:
+                # Writing threads have streams of their own, which don't come after this one's.
+                torch.accelerator.current_stream(device).synchronize()
 
     def _route(self, item: LiveItem, number: int, owner: int) -> Route:
         whole = (Region.whole(item.shapes[number]),)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -113,6 +114,17 @@ def test_encoded_blocks_are_exchanged_decoded(ranks, saved):
 def test_auto_exchanges_what_is_worth_it(ranks, saved):
     assert all(exchanged for *_, exchanged in ranks(4).run(load_one, saved, "plain", "auto"))
     assert not any(exchanged for *_, exchanged in ranks(4).run(load_one, saved, "fsdp", "auto"))
+
+
+def load_silently(rank, url):
+    """A load in which no rank hears what all the others want."""
+    with mock.patch("pyckpt.engine.fill.agree_on_targets", side_effect=AssertionError):
+        return load_one(rank, url, "fsdp", "auto")
+
+
+def test_what_nobody_shares_is_not_told_to_all(ranks, saved):
+    results = ranks(4).run(load_silently, saved)
+    assert [(wrong, exchanged) for wrong, *_, exchanged in results] == [([], False)] * 4
 
 
 def load_fresh(rank, url):

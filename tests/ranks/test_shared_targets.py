@@ -106,3 +106,22 @@ def push_to_inference(rank):
 
 def test_live_targets_of_inference_mode(ranks):
     assert ranks(2).run(push_to_inference) == [True, True]
+
+
+def save_stages(rank, url):
+    pyckpt.save(url, {f"stage{rank}": {"w": torch.full((4, 4), float(rank))}, "all": {"n": 3}})
+
+
+def load_stages(rank, url, replicas):
+    """Each rank has objects for the item of its stage alone, and rank 0 none that the others have."""
+    target = {"w": torch.zeros(4, 4)}
+    options = pyckpt.LoadOptions(replicas=replicas)
+    pyckpt.load(url, into={f"stage{rank}": target} if rank < 2 else {}, options=options)
+    return float(target["w"].sum())
+
+
+@pytest.mark.parametrize("replicas", ["read", "auto"])
+def test_ranks_load_different_items(ranks, tmp_path, replicas):
+    url = str(tmp_path / "step")
+    ranks(3).run(save_stages, url)
+    assert ranks(3).run(load_stages, url, replicas) == [0.0, 16.0, 0.0]

@@ -40,9 +40,10 @@ def load_into(
     """Fills ``model`` in place from the safetensors files of a Hugging Face directory, or of any URL that fsspec knows.
 
     All ranks of the default process group call it together, with the module in the layout that it is trained in; each
-    reads the byte ranges that it needs. ``dtype``, ``strict`` and ``map_key`` are as in ``LoadOptions``, of which all
-    else counts in ``options``; ``layout`` maps name patterns to the part that a plain tensor is (``pyckpt.Shard``). The
-    files have no digests, so none are checked, and the report's is empty.
+    reads the byte ranges that it needs, or gets from another what several want alike. ``dtype``, ``strict`` and
+    ``map_key`` are as in ``LoadOptions``, of which all else counts in ``options``; ``layout`` maps name patterns to the
+    part that a plain tensor is (``pyckpt.Shard``). The files have no digests, so none are checked, and the report's is
+    empty.
 
     Nothing is changed unless everything fits. Raises StateMismatch (``findings`` has all), UsageError, NotFound,
     Corrupt, Unsupported, RankError, StoreError.
