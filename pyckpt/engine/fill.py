@@ -74,7 +74,9 @@ def fill(
     else:
         # Who wants what, of all ranks, is a lot to say where there are many: only if there is something to gain.
         short = partial(wants_in_short, items=items, exchanger=exchanger)
-        bound, differing, surplus, is_worth_it = _bind(coordinator, bind, short)
+        # A local file is in its machine's page cache for all ranks there: to pass bytes on costs more than a copy.
+        machine = exchanger.machine() if store.parallel_writes else None
+        bound, differing, surplus, is_worth_it = _bind(coordinator, bind, short, machine)
         if is_worth_it and not differing:
             targets = agree_on_targets(coordinator, lambda: bound, exchanger.dtype_of, exchanger.note)
     refuse_mismatches(name, differing + surplus if options.strict else differing)
@@ -115,18 +117,23 @@ def _bind(
     coordinator: Coordinator,
     bind: Callable[[], Mapping[str, BoundItem]],
     in_short: Callable[[Mapping[str, BoundItem]], bytes] = lambda _: b"",
+    machine: str | None = None,
 ) -> tuple[Mapping[str, BoundItem], Found, Found, bool]:
-    """This rank's items, the mismatches of all ranks, and whether what they want is worth sharing."""
+    """This rank's items, the mismatches of all ranks, and whether what they want is worth sharing.
+
+    It is not if all ranks are on one ``machine`` that has the files; None where that makes no difference.
+    """
     bound: dict[str, BoundItem] = {}
 
     def contribute() -> bytes:
         bound.update(bind())
-        data: bytes = msgpack.packb([pack_findings(bound), in_short(bound)])
+        data: bytes = msgpack.packb([pack_findings(bound), in_short(bound), machine])
         return data
 
     def join(contributions: Sequence[bytes]) -> bytes:
-        findings, wants = zip(*map(msgpack.unpackb, contributions), strict=True)
-        data: bytes = msgpack.packb([join_findings(findings), is_worth_sharing(wants)])
+        findings, wants, machines = zip(*map(msgpack.unpackb, contributions), strict=True)
+        apart = machine is None or len(set(machines)) > 1
+        data: bytes = msgpack.packb([join_findings(findings), apart and is_worth_sharing(wants)])
         return data
 
     findings, is_worth_it = msgpack.unpackb(round_trip(coordinator, "bind", contribute, join))

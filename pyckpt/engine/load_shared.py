@@ -39,6 +39,9 @@ class Exchanger(Protocol):
     def note(self, bound: Mapping[str, BoundItem]) -> bytes:
         """What the other ranks' exchangers have to know of this one's targets."""
 
+    def machine(self) -> str:
+        """Name of the machine that this rank runs on."""
+
     def can_carry(self, notes: Sequence[bytes]) -> bool:
         """Whether what the ranks noted lets it; the same answer on all of them."""
 

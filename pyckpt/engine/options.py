@@ -124,7 +124,7 @@ class LoadOptions:
     threads: int | None = None
     replicas: Literal["read", "exchange", "auto"] = "auto"
     """What several ranks want alike: each reads it, or one of them does and the process group passes it on; ``auto``
-    exchanges where it is worth while."""
+    exchanges 1 MiB and more, unless all ranks are on one machine that has the files."""
     framework: Literal["auto", "torch", "numpy"] = "auto"
     """What fresh tensors are made of."""
     timeout: float = 1800.0

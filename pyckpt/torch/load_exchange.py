@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 
 from pyckpt.engine.coordinator import Coordinator
@@ -28,6 +29,10 @@ class LoadExchanger:
     def note(self, bound: Mapping[str, BoundItem]) -> bytes:
         """Whether a target of this rank is on an accelerator."""
         return bytes([has_accelerator(tensors_of(bound))])
+
+    def machine(self) -> str:
+        """The host's name."""
+        return socket.gethostname()
 
     def can_carry(self, notes: Sequence[bytes]) -> bool:
         """Whether the process group serves the devices that the targets are on."""

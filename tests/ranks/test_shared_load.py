@@ -111,15 +111,25 @@ def test_encoded_blocks_are_exchanged_decoded(ranks, saved):
     assert [wrong for wrong, *_ in results] == [[]] * 4
 
 
+def load_apart(rank, url, kind):
+    """As if every two ranks were on one machine."""
+    with mock.patch("pyckpt.torch.load_exchange.LoadExchanger.machine", lambda self: f"host{rank // 2}"):
+        return load_one(rank, url, kind, "auto")
+
+
 def test_auto_exchanges_what_is_worth_it(ranks, saved):
-    assert all(exchanged for *_, exchanged in ranks(4).run(load_one, saved, "plain", "auto"))
-    assert not any(exchanged for *_, exchanged in ranks(4).run(load_one, saved, "fsdp", "auto"))
+    assert all(exchanged for *_, exchanged in ranks(4).run(load_apart, saved, "plain"))
+    assert not any(exchanged for *_, exchanged in ranks(4).run(load_apart, saved, "fsdp"))
+
+
+def test_auto_reads_where_all_ranks_have_the_page_cache(ranks, saved):
+    assert not any(exchanged for *_, exchanged in ranks(4).run(load_one, saved, "plain", "auto"))
 
 
 def load_silently(rank, url):
     """A load in which no rank hears what all the others want."""
     with mock.patch("pyckpt.engine.fill.agree_on_targets", side_effect=AssertionError):
-        return load_one(rank, url, "fsdp", "auto")
+        return load_apart(rank, url, "fsdp")
 
 
 def test_what_nobody_shares_is_not_told_to_all(ranks, saved):
