@@ -75,6 +75,13 @@ def test_demo_tokenizer_gives_bytes(demo_assets, tmp_path):
 
 
 @pytest.mark.ranks
+def test_push_weights():
+    out = torchrun(4, EXAMPLES / "push_weights.py")
+    assert "bytes on the wire in 1 waves" in out
+    assert "step 3: generator at" in out
+
+
+@pytest.mark.ranks
 @pytest.mark.timeout(600)
 def test_demo(tmp_path):
     out = run(EXAMPLES / "demo" / "run.py", "--build", tmp_path / "demo", limit=500)
