@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from math import prod
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from pyckpt.format.geometry import Box, Region
 from pyckpt.format.tree import Node, Path, TensorRef, path_text, walk
 from pyckpt.torch.bind import BindOptions, binders
 from pyckpt.torch.dtensor import empty_dtensor
-from pyckpt.torch.dtypes import FLOATING, torch_dtype
+from pyckpt.torch.dtypes import FLOATING, PACKED, torch_dtype
 from pyckpt.torch.filling import Filling, allocate
 from pyckpt.torch.layout import Declared, LocalShard, Shard
 from pyckpt.torch.param_names import ParamNames
@@ -140,8 +140,14 @@ def _numbers(node: Node) -> list[int]:
     return list(dict.fromkeys(leaf.index for _, leaf in walk(node) if isinstance(leaf, TensorRef)))
 
 
-_Make: TypeAlias = Callable[[Filling, int, Path], torch.Tensor | None]
-"""Makes the target of a tensor (by number) and plans how it is filled; None if this rank gets nothing of it."""
+class _Make(Protocol):
+    """Makes targets."""
+
+    def rule(self, fill: Filling, path: Path) -> Placing | None:
+        """What is said of this name; None if nothing is."""
+
+    def __call__(self, fill: Filling, tensor: int, path: Path) -> torch.Tensor | None:
+        """The target of a tensor (by number), planned to be filled; None if this rank gets nothing of it."""
 
 
 @dataclass(slots=True)
@@ -150,19 +156,28 @@ class _Fresh:
 
     fill: Filling
     make: _Make
-    _made: dict[int, torch.Tensor | None] = field(default_factory=dict)
+    _made: dict[int, list[tuple[Placing | None, torch.Tensor | None]]] = field(default_factory=dict)
 
     def value(self, node: Node, path: Path) -> Any:
         if isinstance(node, TensorRef):
-            if node.index not in self._made:
-                self._made[node.index] = self.make(self.fill, node.index, path)
-            return self._made[node.index]
+            return self._tensor(node.index, path)
         if isinstance(node, Mapping):
             made = {key: (inner, self.value(inner, (*path, key))) for key, inner in node.items()}
             return {key: value for key, (inner, value) in made.items() if value is not None or inner is None}
         if isinstance(node, (list, tuple)):
             return type(node)(self.value(inner, (*path, i)) for i, inner in enumerate(node))
         return self.fill.fresh(node, path)
+
+    def _tensor(self, index: int, path: Path) -> torch.Tensor | None:
+        """One tensor for all names of it, unless they are to lie differently."""
+        rule = self.make.rule(self.fill, path)
+        known = self._made.setdefault(index, [])
+        for other, made in known:
+            if rule is None or rule == other:
+                return made
+        new = self.make(self.fill, index, path)
+        known.append((rule, new))
+        return new
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +201,11 @@ class _Whole:
     owners: Mapping[int, int]
     dtype: torch.dtype | None
 
+    def rule(self, fill: Filling, path: Path) -> Placing | None:
+        """Names make no difference."""
+        del fill, path
+        return None
+
     def __call__(self, fill: Filling, tensor: int, path: Path) -> torch.Tensor | None:
         if self.owners[tensor] != fill.rank:
             return None
@@ -203,6 +223,18 @@ class _Placed:
     rules: Mapping[str, Placing]
     dtype: torch.dtype | None
 
+    def rule(self, fill: Filling, path: Path) -> Placing | None:
+        """The only rule that matches the name."""
+        found = self._matches(fill, path)
+        return self.rules[found[0]] if len({id(self.rules[pattern]) for pattern in found}) == 1 else None
+
+    def _matches(self, fill: Filling, path: Path) -> list[str]:
+        names = (path_text(path), fill.key(path))
+        for name in names:
+            if name in self.rules:
+                return [name]
+        return [pattern for pattern in self.rules if any(fnmatchcase(name, pattern) for name in names)]
+
     def __call__(self, fill: Filling, tensor: int, path: Path) -> torch.Tensor | None:
         rule = self._find(fill, path)
         if rule is None:
@@ -218,22 +250,21 @@ class _Placed:
             new = torch.empty(_memory_shape(rule), dtype=dtype, device=fill.options.device)
             placed = place(new, key, rule)
         else:
-            new = empty_dtensor(shape, dtype, *rule, key=key)
+            # Torch counts packed elements in pairs.
+            packed = dtype is PACKED and PACKED is not None and bool(shape)
+            size = (*shape[:-1], shape[-1] // 2) if packed else shape
+            new = empty_dtensor(size, dtype, *rule, key=key)
             placed = place(new, key)
         fill.request(tensor, path, placed.parts, stored)
         return new
 
     def _find(self, fill: Filling, path: Path) -> Placing | None:
-        names = (path_text(path), fill.key(path))
-        for name in names:
-            if name in self.rules:
-                return self.rules[name]
-        found = [pattern for pattern in self.rules if any(fnmatchcase(name, pattern) for name in names)]
+        found = self._matches(fill, path)
         if len({id(self.rules[pattern]) for pattern in found}) > 1:
             fill.differs(path, f"several patterns of the target match: {', '.join(sorted(found))}")
             return None
         if not found:
-            fill.surprises(path, names[0], list(self.rules))
+            fill.surprises(path, path_text(path), list(self.rules))
             return None
         return self.rules[found[0]]
 

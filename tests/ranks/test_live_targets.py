@@ -375,3 +375,41 @@ def arrays(rank):
 
 def test_numpy_arrays_and_local_shards(ranks):
     ranks(SIZE).run(arrays)
+
+
+def packed_pairs(rank):
+    """Four-bit elements, two a byte, from one rank to rows and columns of two."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard
+
+    raw = torch.arange(48, dtype=torch.uint8).view(6, 8)
+    mesh = init_device_mesh("cpu", (2,))
+    names = ("rows", "columns")
+    state = {name: raw.clone().view(torch.float4_e2m1fn_x2) for name in names} if rank == 0 else None
+    got = pyckpt.reshard(state, {"rows": (mesh, [Shard(0)]), "columns": (mesh, [Shard(1)])})
+    return [
+        torch.equal(got[name].to_local().view(torch.uint8), raw.chunk(2, dim)[rank])
+        for dim, name in enumerate(names)
+    ]
+
+
+@pytest.mark.skipif(not hasattr(torch, "float4_e2m1fn_x2"), reason="this torch has no packed dtype")
+def test_packed_elements_go_where_they_are_wanted(ranks):
+    assert ranks(2).run(packed_pairs) == [[True, True]] * 2
+
+
+def tied_apart(rank):
+    """Two names of one tensor, each with a rule of its own; a third that shares one."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard
+
+    tied = numbers((6, 8))
+    mesh = init_device_mesh("cpu", (2,))
+    state = {"a": tied, "b": tied, "c": tied} if rank == 0 else None
+    got = pyckpt.reshard(state, {"[ac]": (mesh, [Shard(0)]), "b": (mesh, [Shard(1)])})
+    right = [torch.equal(got[name].to_local(), tied.chunk(2, dim)[rank]) for dim, name in enumerate("ab")]
+    return [*right, got["c"] is got["a"]]
+
+
+def test_names_of_one_tensor_may_lie_differently(ranks):
+    assert ranks(2).run(tied_apart) == [[True] * 3] * 2
