@@ -10,36 +10,10 @@ from numpy.lib.stride_tricks import as_strided
 
 from pyckpt.engine.exchange_moves import Route
 from pyckpt.engine.exchange_waves import schedule_of
-from pyckpt.format.geometry import Box, Region, region_boxes
+from pyckpt.format.geometry import Region, region_boxes
+from tests.format.tilings import tilings
 
 WORDS = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}
-
-
-@st.composite
-def tilings(draw, shape):
-    """An exact tiling: recursive cuts into boxes, each box then cut into runs or left whole."""
-    boxes = [Box.whole(shape)]
-    for _ in range(draw(st.integers(0, 4))):
-        i = draw(st.integers(0, len(boxes) - 1))
-        box = boxes[i]
-        dims = [d for d in range(box.ndim) if box.size[d] >= 2]
-        if not dims:
-            continue
-        d = draw(st.sampled_from(dims))
-        at = draw(st.integers(1, box.size[d] - 1))
-        boxes[i] = Box(box.offset, (*box.size[:d], at, *box.size[d + 1 :]))
-        boxes.append(
-            Box(
-                (*box.offset[:d], box.offset[d] + at, *box.offset[d + 1 :]),
-                (*box.size[:d], box.size[d] - at, *box.size[d + 1 :]),
-            )
-        )
-    regions = []
-    for box in boxes:
-        bounds = sorted(draw(st.sets(st.integers(0, box.volume), max_size=3))) if draw(st.booleans()) else []
-        edges = [0, *bounds, box.volume]
-        regions += [Region(box, a, b) for a, b in zip(edges, edges[1:])]
-    return regions
 
 
 @st.composite
@@ -51,6 +25,10 @@ def placements(draw, shape, ranks, *, may_miss=False):
             holders = draw(st.sets(st.integers(0, ranks - 1), min_size=0 if may_miss else 1, max_size=ranks))
             for rank in sorted(holders):
                 by_rank[rank].append(region)
+    if draw(st.integers(0, 3)) == 0:
+        # An empty shard among the others.
+        rank = draw(st.integers(0, ranks - 1))
+        by_rank[rank].insert(draw(st.integers(0, len(by_rank[rank]))), Region.flat(shape, 0, 0))
     if may_miss and draw(st.booleans()):
         rank = draw(st.integers(0, ranks - 1))
         by_rank[rank].append(Region.whole(shape))

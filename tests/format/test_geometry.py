@@ -23,6 +23,7 @@ from pyckpt.format.geometry import (
     region_copies,
     run_boxes,
 )
+from tests.format.tilings import tilings
 
 shapes = st.lists(st.integers(0, 7), max_size=5).map(tuple)
 
@@ -41,32 +42,6 @@ def regions_in(draw, shape):
         return Region.of_box(box)
     start = draw(st.integers(0, box.volume))
     return Region(box, start, draw(st.integers(start, box.volume)))
-
-
-@st.composite
-def layouts_of(draw, shape):
-    """Random recursive cutting into boxes, each then cut into runs or left whole: an exact tiling."""
-    boxes = [Box.whole(shape)]
-    for _ in range(draw(st.integers(0, 5))):
-        i = draw(st.integers(0, len(boxes) - 1))
-        box = boxes[i]
-        dims = [d for d in range(box.ndim) if box.size[d] >= 2]
-        if not dims:
-            continue
-        d = draw(st.sampled_from(dims))
-        at = draw(st.integers(1, box.size[d] - 1))
-        boxes[i] = Box(box.offset, (*box.size[:d], at, *box.size[d + 1 :]))
-        boxes.append(
-            Box(
-                (*box.offset[:d], box.offset[d] + at, *box.offset[d + 1 :]),
-                (*box.size[:d], box.size[d] - at, *box.size[d + 1 :]),
-            )
-        )
-    regions = []
-    for box in boxes:
-        bounds = draw(st.lists(st.integers(1, box.volume - 1), max_size=3, unique=True)) if box.volume > 1 else []
-        regions += cut_region(Region.of_box(box), sorted(bounds))
-    return draw(st.permutations(regions))
 
 
 def memory_of(array, region):
@@ -114,8 +89,8 @@ def test_copies_equal_plain_indexing(data, shape):
 @given(st.data(), shapes)
 def test_resharding_between_any_two_layouts(data, shape):
     array = numbered(shape)
-    stored = [(region, memory_of(array, region)) for region in data.draw(layouts_of(shape))]
-    for dst in data.draw(layouts_of(shape)):
+    stored = [(region, memory_of(array, region)) for region in data.draw(tilings(shape))]
+    for dst in data.draw(tilings(shape)):
         got = np.zeros(dst.elements, np.int64)
         written = sum((execute(region_copies(src, dst), memory, got) for src, memory in stored), 0 * got)
         assert (written == 1).all()
