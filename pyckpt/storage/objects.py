@@ -155,35 +155,33 @@ class ObjectStore:
 
     def _honours_condition(self, path: str) -> bool:
         first, second = b"first", b"second"
-        try:
-            self._write(path, first, create=True)
-        except Exception as error:
-            # The answer may have been lost. Nothing there: outage or refusal, which says nothing of conditions.
-            if self._content(path) != first:
+        with translated(path, "the probe of create-if-absent", writing=True):
+            try:
+                self._write(path, first, create=True)
+            except Exception as error:
+                # The answer may have been lost. Nothing there: an outage says nothing of conditions, a refusal does.
+                if self._content(path) != first:
+                    if _refuses_conditions(error):
+                        return False
+                    raise
+            try:
+                self._write(path, second, create=True)
+            except _TAKEN:
+                return self._read(path) == first
+            except Exception as error:
                 if _refuses_conditions(error):
                     return False
-                raise StoreError(
-                    "store.io", f"the probe of create-if-absent failed: {brief(error)}", key=path
-                ) from error
-        try:
-            self._write(path, second, create=True)
-        except _TAKEN:
-            pass
-        except Exception as error:
-            if _refuses_conditions(error):
-                return False
-            raise StoreError("store.io", f"the probe of create-if-absent failed: {brief(error)}", key=path) from error
-        else:
-            return False
-        with translated(path, "the probe of create-if-absent"):
-            return self._read(path) == first
+                raise
+        return False
 
     def put_new(self, key: str, data: Bytes) -> None:
         """Create a small object if the key is free. AlreadyThere."""
         path = self._path(key)
         content = bytes(data)
-        with translated(key, "probing for create-if-absent", writing=True):
+        try:
             native = self.conditional_put == "native"
+        except StoreError as error:
+            raise StoreError(error.code, error.message, key=key, hint=error.hint) from error
         if native:
             self._create(path, key, content)
             return

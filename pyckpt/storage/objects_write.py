@@ -32,8 +32,6 @@ Upload: TypeAlias = Callable[["Memory | AsyncIterator[Memory]", int], Coroutine[
 _PARTS: Final = 9000
 """Uploads take 10,000 parts; some room is left."""
 _UNKNOWN_PART: Final = 64 << 20
-_HELD: Final = 1 << 20
-"""An object smaller than this stays in memory until it is closed, and takes one request instead of three."""
 _POLL: Final = 0.1
 _ABORT_SECONDS: Final = 10.0
 
@@ -140,17 +138,27 @@ class PartWriter:
 
     def _append(self, view: memoryview) -> None:
         while len(view):
-            if self._buffer is None:
-                rest = self._part if self._size is None else max(1, self._size - self._position)
-                self._buffer = self._memory.lend(min(self._part, rest))
-            take = min(len(view), len(self._buffer) - self._filled)
-            copy_bytes(self._buffer[self._filled : self._filled + take].data, view[:take])
+            buffer = self._room()
+            take = min(len(view), len(buffer) - self._filled)
+            copy_bytes(buffer[self._filled : self._filled + take].data, view[:take])
             self._filled += take
             self._position += take
             view = view[take:]
-            # An end that was announced is sent on too: writers are closed when all objects are written.
-            if self._filled == len(self._buffer) and (self._parts is not None or self._filled >= _HELD):
+            # Whole parts only: the engine keeps a shorter one until the upload ends, and others may wait for its place.
+            if self._filled == self._part:
                 self._send()
+
+    def _room(self) -> Memory:
+        """Give the memory of the part that is being filled, with room in it."""
+        if self._buffer is None:
+            rest = self._part if self._size is None else self._size - self._position
+            self._buffer = self._memory.lend(min(self._part, max(1, rest)))
+        elif self._filled == len(self._buffer):
+            # More than was announced.
+            longer = self._memory.lend(self._part)
+            longer[: self._filled] = self._buffer
+            self._buffer = longer
+        return self._buffer
 
     def _send(self) -> None:
         """Put the bytes that are collected on their way."""

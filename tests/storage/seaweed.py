@@ -97,7 +97,7 @@ def serving(directory):
         "-ip.bind=127.0.0.1",
     ]
     command += [f"-master.port={base + 1}", "-master.volumeSizeLimitMB=1024", "-master.volumePreallocate=false"]
-    command += ["-master.telemetry=false", f"-volume.port={base + 2}", "-volume.max=32", "-volume.preStopSeconds=0"]
+    command += ["-master.telemetry=false", f"-volume.port={base + 2}", "-volume.max=64", "-volume.preStopSeconds=0"]
     command += ["-volume.minFreeSpace=1", "-filer", f"-filer.port={base + 3}", "-s3", f"-s3.port={base}"]
     command += [f"-s3.config={config}", "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.iam=false"]
     with open(Path(directory) / "log", "wb") as log:
