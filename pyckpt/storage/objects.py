@@ -26,7 +26,7 @@ from pyckpt.storage.base import (
     is_reserved,
     read_whole,
 )
-from pyckpt.storage.objects_errors import brief, translated
+from pyckpt.storage.objects_errors import translated
 from pyckpt.storage.objects_loop import wait
 from pyckpt.storage.objects_options import ObjectOptions, connect, with_query
 from pyckpt.storage.objects_read import RangeReader

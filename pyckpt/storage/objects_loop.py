@@ -6,18 +6,23 @@ Callers wait for it and stay interruptible: the engine's own blocking calls do n
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from pyckpt.errors import UsageError
 
-__all__ = ["io_loop", "submit", "wait"]
+__all__ = ["give_up", "io_loop", "submit", "wait"]
 
 _T = TypeVar("_T")
+_SETTLE_SECONDS: Final = 0.3
 _lock = threading.Lock()
+_given_up: list[float] = []
+"""When the last request was taken back, by this computer's steady clock."""
 _running: tuple[int, asyncio.AbstractEventLoop] | None = None
 """Process and loop. One for all stores: the engine has one pool of threads for the process too."""
 
@@ -33,6 +38,7 @@ def io_loop() -> asyncio.AbstractEventLoop:
                 loop = asyncio.new_event_loop()
                 threading.Thread(target=loop.run_forever, name="pyckpt-objects", daemon=True).start()
                 _running = (os.getpid(), loop)
+                atexit.register(_settle)
             found = _running
     if found[0] != os.getpid():
         raise UsageError(
@@ -55,5 +61,23 @@ def wait(begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
     try:
         return future.result()
     except BaseException:
-        future.cancel()
+        give_up(future)
         raise
+
+
+def give_up(future: Future[Any]) -> None:
+    """Take a request back if it is still under way."""
+    if future.cancel():
+        _given_up[:] = [time.monotonic()]
+
+
+def _settle() -> None:
+    """Take back what is under way and let it end: the engine's threads must not call an interpreter that has gone."""
+    if _running is None or _running[0] != os.getpid():
+        return
+    loop = _running[1]
+    for task in asyncio.all_tasks(loop):
+        loop.call_soon_threadsafe(task.cancel)
+        _given_up[:] = [time.monotonic()]
+    if _given_up:
+        time.sleep(max(0.0, _given_up[0] + _SETTLE_SECONDS - time.monotonic()))

@@ -12,7 +12,7 @@ import numpy as np
 
 from pyckpt.storage.base import Bytes, ObjectShort
 from pyckpt.storage.objects_errors import translated
-from pyckpt.storage.objects_loop import submit
+from pyckpt.storage.objects_loop import give_up, submit
 from pyckpt.storage.vectors import byte_views, total_bytes
 
 __all__ = ["RangeReader", "copy_bytes"]
@@ -50,7 +50,7 @@ class RangeReader:
                 self._take(under_way.popleft(), target)
         finally:
             for _, _, future in under_way:
-                future.cancel()
+                give_up(future)
 
     def _pieces(self, start: int, end: int) -> Iterator[tuple[int, int]]:
         while start < end:
@@ -64,7 +64,7 @@ class RangeReader:
             with translated(self._key, f"reading {stop - start} bytes at offset {start}"):
                 data = future.result()
         except BaseException:
-            future.cancel()
+            give_up(future)
             raise
         if len(data) != stop - start:
             raise ObjectShort(self._key, start, stop - start, len(data))

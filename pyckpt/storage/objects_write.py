@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.objects_errors import translated
-from pyckpt.storage.objects_loop import io_loop, submit, wait
+from pyckpt.storage.objects_loop import give_up, io_loop, submit, wait
 from pyckpt.storage.objects_read import copy_bytes
 from pyckpt.storage.vectors import byte_views
 
@@ -229,4 +229,4 @@ class PartWriter:
         # Exceptions of the upload itself included: it was given up.
         with contextlib.suppress(BaseException):
             self._under_way.result(_ABORT_SECONDS)
-        self._under_way.cancel()
+        give_up(self._under_way)
