@@ -73,8 +73,7 @@ class ObjectStore:
         return f"ObjectStore({self.url!r})"
 
     def _path(self, key: str) -> str:
-        check_key(key)
-        return self._base + key
+        return self._base + "/".join(check_key(key))
 
     def _ask(self, begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
         """Carry out one request with its retries, within the deadline."""
@@ -151,7 +150,7 @@ class ObjectStore:
             return "native" if self._honours_condition(path) else "emulated"
         finally:
             with contextlib.suppress(Exception):
-                self._remove(path)
+                self._ask(lambda: obstore.delete_async(self._store, path))
 
     def _honours_condition(self, path: str) -> bool:
         first, second = b"first", b"second"
@@ -248,7 +247,8 @@ class ObjectStore:
 
     def list_names(self, prefix: str) -> list[str]:
         """Give the distinct first segments below a prefix, sorted, by one delimited listing."""
-        base = self._prefix(prefix)
+        check_prefix(prefix)
+        base = self._base + prefix
         with translated(prefix, "listing the store"):
             found = self._ask(lambda: obstore.list_with_delimiter_async(self._store, base or None))
         paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
@@ -257,7 +257,8 @@ class ObjectStore:
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         """Give all the objects below a prefix, sorted by key."""
-        base = self._prefix(prefix)
+        check_prefix(prefix)
+        base = self._base + prefix
 
         async def pages() -> list[ObjectInfo]:
             infos = []
@@ -272,18 +273,11 @@ class ObjectStore:
         with translated(prefix, "listing the store"):
             return iter(sorted(wait(pages), key=lambda info: info.key))
 
-    def _prefix(self, prefix: str) -> str:
-        check_prefix(prefix)
-        return self._base + prefix
-
     def delete(self, key: str) -> None:
         """Remove an object; one that is absent is no error."""
         path = self._path(key)
         with contextlib.suppress(ObjectMissing), translated(key, "deleting the object"):
-            self._remove(path)
-
-    def _remove(self, path: str) -> None:
-        self._ask(lambda: obstore.delete_async(self._store, path))
+            self._ask(lambda: obstore.delete_async(self._store, path))
 
     def now(self) -> float:
         """Give the server's clock, told by an object made for that."""
@@ -295,7 +289,7 @@ class ObjectStore:
             found = self._info(path, name)
         finally:
             with contextlib.suppress(Exception):
-                self._remove(path)
+                self._ask(lambda: obstore.delete_async(self._store, path))
         if found is None:
             raise StoreError("store.io", "the object just written is not there", key=name)
         return found.modified

@@ -38,7 +38,7 @@ def options(endpoint, **changes):
 
 
 def hasty(endpoint, **changes):
-    return options(endpoint, **{"retries": 2, "deadline": 2.0, "timeout": 1.0, "connect_timeout": 1.0, **changes})
+    return options(endpoint, **{"retries": 1, "deadline": 1.0, "timeout": 0.7, "connect_timeout": 0.7, **changes})
 
 
 def port(endpoint):
