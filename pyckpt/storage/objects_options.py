@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
@@ -137,18 +138,18 @@ def connect(bucket: str, options: ObjectOptions) -> S3Store:
         "timeout": timedelta(seconds=options.timeout),
     }
     given = {
-        "endpoint": endpoint,
+        # The name that nothing in the environment goes before.
+        "aws_endpoint_url_s3": endpoint,
         "region": options.region,
-        "access_key_id": options.access_key_id,
-        "secret_access_key": options.secret_access_key,
-        "session_token": options.session_token,
         "skip_signature": options.anonymous or None,
     }
     config.update({name: value for name, value in given.items() if value is not None})
     if options.proxy is not None:
         client["proxy_url"] = options.proxy
-    provider = None
-    if options.access_key_id is None and not options.anonymous:
+    provider: Any = None
+    if options.access_key_id is not None:
+        provider = partial(_given, options)
+    elif not options.anonymous:
         provider, config = _from_profile(config)
     try:
         return S3Store(
@@ -187,6 +188,16 @@ def place(bucket: str, options: ObjectOptions, environment: Mapping[str, str]) -
         parts = urlsplit(endpoint)
         endpoint = urlunsplit(parts._replace(netloc=f"{bucket}.{parts.netloc}"))
     return endpoint, virtual
+
+
+def _given(options: ObjectOptions) -> dict[str, Any]:
+    """Give credentials of the options: as fields, a session token of the environment would be mixed with them."""
+    return {
+        "access_key_id": options.access_key_id,
+        "secret_access_key": options.secret_access_key,
+        "token": options.session_token,
+        "expires_at": None,
+    }
 
 
 def _from_profile(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

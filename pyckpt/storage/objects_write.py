@@ -85,8 +85,13 @@ class _Parts:
         self._loop = io_loop()
         self._queue: asyncio.Queue[Memory | _Abandoned | None] = asyncio.Queue()
 
-    def put(self, part: Memory | _Abandoned | None) -> None:
+    def put(self, part: Memory | None) -> None:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, part)
+
+    def abandon(self) -> None:
+        """End the upload before what is still waiting."""
+        self._loop.call_soon_threadsafe(self.drop)
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, _Abandoned())
 
     def drop(self) -> None:
         """Forget what nobody will take; in the loop's thread."""
@@ -225,7 +230,7 @@ class PartWriter:
         self._buffer = None
         if self._parts is None or self._under_way is None:
             return
-        self._parts.put(_Abandoned())
+        self._parts.abandon()
         # Exceptions of the upload itself included: it was given up.
         with contextlib.suppress(BaseException):
             self._under_way.result(_ABORT_SECONDS)

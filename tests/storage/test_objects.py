@@ -307,7 +307,13 @@ import os, sys, warnings
 warnings.simplefilter("ignore")
 from pyckpt.errors import UsageError
 from pyckpt.storage.url import open_store
+first = os.fork()  # before the first use: both may use it
+if first == 0:
+    open_store(sys.argv[1]).put("child", b"1")
+    os._exit(0)
+assert os.waitpid(first, 0)[1] == 0
 store = open_store(sys.argv[1])
+assert store.get("child", limit=1) == b"1"
 store.put("k", b"1")
 for new in (False, True):
     child = os.fork()
@@ -406,6 +412,48 @@ def test_which_engine(monkeypatch):
     assert isinstance(open_store("s3://b/run"), FsspecStore)
     with pytest.raises(UsageError, match=r"pyckpt\[s3\]"):
         open_store("s3://b/run?region=x")
+
+
+def test_options_go_before_the_environment(seaweed, weed_place, monkeypatch):
+    for name in ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_SESSION_TOKEN", "another's")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "another's")
+    store = ObjectStore(f"s3://{weed_place}", hasty(seaweed.endpoint))
+    store.put("k", b"1")
+    assert store.get("k", limit=1) == b"1"
+
+
+def test_credentials_of_a_profile(seaweed, weed_place, monkeypatch, tmp_path):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "credentials"
+    file.write_text(f"[weed]\naws_access_key_id = {ACCESS}\naws_secret_access_key = {SECRET}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    monkeypatch.setenv("AWS_PROFILE", "weed")
+    store = ObjectStore(f"s3://{weed_place}", ObjectOptions(endpoint=seaweed.endpoint))
+    store.put("k", b"1")
+    assert store.get("k", limit=1) == b"1"
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_proxy(how, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        if how == "environment":
+            monkeypatch.setenv("HTTP_PROXY", url)
+        store = ObjectStore("s3://b/run", hasty("http://nowhere.invalid:80", proxy=url if how == "option" else None))
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(store.info, "k")
+            with proxy.accept()[0] as client:
+                assert client.recv(1000).startswith(b"HEAD http://nowhere.invalid")
+            assert isinstance(asked.exception(), StoreError)
+
+
+def test_anonymous(seaweed, weed_place):
+    store = ObjectStore(f"s3://{weed_place}", ObjectOptions(endpoint=seaweed.endpoint, anonymous=True, retries=0))
+    with pytest.raises(StoreError, match="403"):
+        store.get("k", limit=1)
 
 
 def test_secrets_are_not_shown():
