@@ -26,7 +26,7 @@ from pyckpt.storage.base import (
     is_reserved,
     read_whole,
 )
-from pyckpt.storage.objects_errors import translated
+from pyckpt.storage.objects_errors import refuses_conditions, translated
 from pyckpt.storage.objects_loop import wait
 from pyckpt.storage.objects_options import ObjectOptions, connect, with_query
 from pyckpt.storage.objects_read import RangeReader
@@ -160,7 +160,7 @@ class ObjectStore:
             except Exception as error:
                 # The answer may have been lost. Nothing there: an outage says nothing of conditions, a refusal does.
                 if self._content(path) != first:
-                    if _refuses_conditions(error):
+                    if refuses_conditions(error):
                         return False
                     raise
             try:
@@ -168,7 +168,7 @@ class ObjectStore:
             except _TAKEN:
                 return self._read(path) == first
             except Exception as error:
-                if _refuses_conditions(error):
+                if refuses_conditions(error):
                     return False
                 raise
         return False
@@ -293,9 +293,3 @@ class ObjectStore:
         if found is None:
             raise StoreError("store.io", "the object just written is not there", key=name)
         return found.modified
-
-
-def _refuses_conditions(error: BaseException) -> bool:
-    """Tell whether a server says that it can't do conditional writes, and not that it is down or forbids writing."""
-    text = str(error)
-    return " 501 " in text or "NotImplemented" in text or " 400 " in text

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from pyckpt.errors import PyckptError, StoreError
 from pyckpt.storage.base import AlreadyThere, ObjectMissing, ObjectShort
 
-__all__ = ["brief", "translated"]
+__all__ = ["refuses_conditions", "translated"]
 
 
 @contextlib.contextmanager
@@ -25,10 +25,10 @@ def translated(key: str, doing: str, *, writing: bool = False) -> Iterator[None]
         # A bucket that is not there is an outage or a mistake, never an absent object.
         if isinstance(error, FileNotFoundError) and not writing and "NoSuchBucket" not in text:
             raise ObjectMissing(key) from None
-        raise StoreError("store.io", f"{doing} failed: {brief(error)}", key=key, hint=_hint(error, text)) from error
+        raise StoreError("store.io", f"{doing} failed: {_brief(error)}", key=key, hint=_hint(error, text)) from error
 
 
-def brief(error: BaseException) -> str:
+def _brief(error: BaseException) -> str:
     """Give an error of the engine in one line, without the dump of its inner state."""
     text = str(error).split("\n\nDebug source", 1)[0].split("Debug source:", 1)[0]
     line = " ".join(text.split())
@@ -45,3 +45,9 @@ def _hint(error: BaseException, text: str) -> str:
     if isinstance(error, asyncio.TimeoutError) or "error sending request" in text or "client error" in text.lower():
         return "the server did not answer: check AWS_ENDPOINT_URL, the proxy and the network"
     return ""
+
+
+def refuses_conditions(error: BaseException) -> bool:
+    """Tell whether a server says that it can't do conditional writes, and not that it is down or forbids writing."""
+    text = str(error)
+    return " 501 " in text or "NotImplemented" in text or " 400 " in text
