@@ -27,7 +27,7 @@ from pyckpt.engine.verify import verify as verify_checkpoint
 from pyckpt.errors import UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.storage.base import Store
-from pyckpt.storage.url import open_store, split_url
+from pyckpt.storage.url import checkpoint_url, open_store, split_url
 from pyckpt.version import PROGRAM
 
 __all__ = ["delete", "diff", "gc", "latest", "list_", "load", "load_report", "open_", "save", "verify"]
@@ -149,14 +149,14 @@ def verify(url: Url, *, deep: bool = True, progress: Progress | None = None) -> 
 def list_(store: Url) -> list[str]:
     """URLs of the committed checkpoints of a store, newest first. Those with a damaged root are not listed."""
     opened = open_store(os.fspath(store))
-    return [f"{opened.url.rstrip('/')}/{each.name}" for each in list_checkpoints(opened) if each.root is not None]
+    return [checkpoint_url(opened.url, each.name) for each in list_checkpoints(opened) if each.root is not None]
 
 
 def latest(store: Url) -> str | None:
     """URL of the newest committed checkpoint (highest sequence), or None."""
     opened = open_store(os.fspath(store))
     found = newest(opened)
-    return None if found is None else f"{opened.url.rstrip('/')}/{found.name}"
+    return None if found is None else checkpoint_url(opened.url, found.name)
 
 
 def delete(url: Url, *, grace: float | None = None) -> None:

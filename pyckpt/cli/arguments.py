@@ -13,7 +13,7 @@ from pyckpt.errors import InvalidKey, NotFound, PyckptError, UsageError
 from pyckpt.format.keys import ROOT_NAME, check_checkpoint_name, root_key
 from pyckpt.storage.base import Store
 from pyckpt.storage.local import LocalStore
-from pyckpt.storage.url import open_store, split_url
+from pyckpt.storage.url import checkpoint_url, open_store, split_url
 
 __all__ = ["DURATION", "BadArgument", "all_option", "json_option", "locate", "locate_store", "suggest"]
 
@@ -64,7 +64,7 @@ def suggest(store: Store, name: str) -> str:
     """What a user may have meant by a checkpoint that doesn't exist: one inside it if it is a store, or a near name."""
     try:
         names = store.list_names(f"{name}/")
-        inside = [each for each in names if _has_root(_open(f"{store.url.rstrip('/')}/{name}"), each)]
+        inside = [each for each in names if _has_root(_open(checkpoint_url(store.url, name)), each)]
         if inside:
             return f"it is a store: add a name such as {name}/{inside[-1]}, or see them all with pyckpt list"
         from difflib import get_close_matches

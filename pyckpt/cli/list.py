@@ -13,6 +13,7 @@ from pyckpt.cli.text import clip, count, size_text, time_text
 from pyckpt.engine.listing import Listed, list_checkpoints
 from pyckpt.format.root import Root
 from pyckpt.limits import MAX_JSON_INT
+from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["command"]
 
@@ -37,8 +38,10 @@ def command(store_url: str, *, as_json: bool) -> int:
         listed = list_checkpoints(store)
     present = {each.name for each in listed}
     if as_json:
-        base = store.url.rstrip("/")
-        found = [{"name": each.name, "url": f"{base}/{each.name}", **_described(each, present)} for each in listed]
+        found = [
+            {"name": each.name, "url": checkpoint_url(store.url, each.name), **_described(each, present)}
+            for each in listed
+        ]
         print_json({"store": store.url, "checkpoints": found})
     elif listed:
         _print(listed, present)

@@ -45,6 +45,7 @@ from pyckpt.format.root import Descriptor, ItemEntry, Root, decode_root, encode_
 from pyckpt.format.version import SPEC_VERSION
 from pyckpt.limits import MAX_JSON_INT
 from pyckpt.storage.base import AlreadyThere, Store
+from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["Assets", "Commit", "Committed"]
 
@@ -281,6 +282,6 @@ def exists(store: Store, checkpoint: str) -> AlreadyExists:
     return AlreadyExists(
         "checkpoint.exists",
         "a committed checkpoint has this name already, and a checkpoint never changes",
-        key=f"{store.url.rstrip('/')}/{checkpoint}",
+        key=checkpoint_url(store.url, checkpoint),
         hint="choose another name, or delete it first",
     )

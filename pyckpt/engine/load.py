@@ -21,6 +21,7 @@ from pyckpt.engine.rounds import round_trip
 from pyckpt.errors import NotFound
 from pyckpt.format.root import Root
 from pyckpt.storage.base import Store
+from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["Loaded", "load"]
 
@@ -85,7 +86,7 @@ def load(
         check=check,
         exchanger=exchanger,
     )
-    url = f"{store.url.rstrip('/')}/{name}"
+    url = checkpoint_url(store.url, name)
     seconds = time.perf_counter() - begin
     report = LoadReport(
         url, root.digest, done.tensors, done.bytes, done.read, seconds, done.skipped, done.exchanged, done.staging

@@ -15,6 +15,7 @@ from pyckpt.format.root import Descriptor, ItemEntry, Root, decode_root
 from pyckpt.format.tree import Node
 from pyckpt.limits import MAX_MANIFEST_BYTES, MAX_MANIFEST_RAW_BYTES, MAX_ROOT_BYTES
 from pyckpt.storage.base import Store
+from pyckpt.storage.url import checkpoint_url
 
 __all__ = [
     "OpenCheckpoint",
@@ -65,7 +66,7 @@ class OpenCheckpoint:
     @property
     def url(self) -> str:
         """Where it lies."""
-        return f"{self.store.url.rstrip('/')}/{self.name}"
+        return checkpoint_url(self.store.url, self.name)
 
     def item(self, name: str) -> OpenItem:
         """One item with its manifest. Raises NotFound ``item.missing``, Corrupt ``manifest.*``."""
@@ -94,7 +95,7 @@ def root_bytes(store: Store, name: str) -> bytes:
         raise NotFound(
             "checkpoint.missing",
             "there is no committed checkpoint of this name",
-            key=f"{store.url.rstrip('/')}/{name}",
+            key=checkpoint_url(store.url, name),
             hint="pyckpt.list(store) shows those that exist",
         ) from error
 

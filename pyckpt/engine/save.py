@@ -37,6 +37,7 @@ from pyckpt.format.codecs import Chain
 from pyckpt.format.keys import attempt_marker_key, check_asset_names, check_item_name, join, root_key
 from pyckpt.format.root import decode_root
 from pyckpt.storage.base import AlreadyThere, Store
+from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["Program", "Request", "save"]
 
@@ -142,7 +143,7 @@ def save(
         phases=clock.phases,
         warnings=warnings,
         attempt=begun.attempt,
-        url=f"{store.url.rstrip('/')}/{name}",
+        url=checkpoint_url(store.url, name),
     )
 
 

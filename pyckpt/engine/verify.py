@@ -28,6 +28,7 @@ from pyckpt.format.keys import ROOT_NAME, join
 from pyckpt.format.manifest import Manifest
 from pyckpt.format.root import Descriptor, Root, decode_root
 from pyckpt.storage.base import ObjectReader, Store
+from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["verify"]
 
@@ -54,7 +55,7 @@ def verify(
         work.run(root, threads)
     work.findings.sort(key=lambda finding: (finding.key, finding.code, finding.message))
     return VerifyReport(
-        f"{store.url.rstrip('/')}/{name}",
+        checkpoint_url(store.url, name),
         digest,
         deep,
         tuple(work.findings),

@@ -1,1 +1,1 @@
-"""Stores: flat namespaces of keys with bytes, on a local disk, in memory, or behind fsspec."""
+"""Stores: flat namespaces of keys with bytes, on a local disk, in memory, in buckets, or behind fsspec."""

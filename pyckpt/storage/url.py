@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from typing import Any, Final
@@ -11,20 +12,35 @@ from pyckpt.errors import InvalidKey, UsageError
 from pyckpt.storage.base import Store
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
+from pyckpt.storage.objects_options import ObjectOptions
 
-__all__ = ["open_store", "split_url"]
+__all__ = ["checkpoint_url", "open_store", "split_url"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
 _CHECKPOINT: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
-def open_store(url: str | os.PathLike[str], *, io: str = "auto", **options: Any) -> Store:
-    """Give the store of a directory path, ``file:``, ``memory:`` or any URL that fsspec knows.
+def open_store(
+    url: str | os.PathLike[str], *, io: str = "auto", objects: ObjectOptions | None = None, **options: Any
+) -> Store:
+    """Give the store of a directory path, ``file:``, ``memory:``, ``s3:`` or any URL that fsspec knows.
 
-    ``io`` is how a local store writes large objects; ``options`` are fsspec's storage options. UsageError.
+    ``io`` is how a local store writes large objects; ``objects`` how an object store is reached, before what its URL
+    says; ``options`` are fsspec's storage options, which make it the engine of ``s3:`` too. UsageError.
     """
     text = _text(url)
     scheme, rest = _split_scheme(text)
+    if objects is not None and (scheme != "s3" or options):
+        raise UsageError("usage.invalid", "options of object stores go with s3:// and with no others", key=text)
+    if scheme == "s3" and not options:
+        if importlib.util.find_spec("obstore") is not None:
+            from pyckpt.storage.objects import ObjectStore
+
+            return ObjectStore(f"s3://{rest}", objects)
+        if objects is not None or "?" in rest:
+            raise UsageError(
+                "usage.invalid", "these options take the package obstore", key=text, hint="pip install 'pyckpt[s3]'"
+            )
     if scheme not in ("", "file", "memory"):
         from pyckpt.storage.fsspec_store import FsspecStore
 
@@ -40,10 +56,12 @@ def split_url(url: str | os.PathLike[str]) -> tuple[str, str]:
     """Give the store and the checkpoint name that a checkpoint's URL or path is made of.
 
     ``run/step_10`` -> (``run``, ``step_10``); a bare name is in the current directory; trailing slashes do not count.
+    What follows ``?`` in an ``s3:`` URL belongs to the store.
     UsageError if the URL has no room for both; InvalidKey if the last part is no checkpoint name.
     """
     text = _text(url)
     scheme, rest = _split_scheme(text)
+    rest, query = _split_query(scheme, rest)
     store, slash, name = rest.rstrip("/").rpartition("/")
     if not _CHECKPOINT.fullmatch(name) or name in (".", ".."):
         raise InvalidKey(
@@ -57,7 +75,14 @@ def split_url(url: str | os.PathLike[str]) -> tuple[str, str]:
         return (store or ("/" if slash else ".")), name
     if not slash or (not store and scheme != "file"):
         raise UsageError("usage.invalid", "expected a store and a checkpoint: s3://bucket/run/step_10", key=text)
-    return f"{scheme}://{store or '/'}", name
+    return f"{scheme}://{store or '/'}{query}", name
+
+
+def checkpoint_url(store: str, name: str) -> str:
+    """Give the URL of a checkpoint in a store: what ``split_url`` takes apart."""
+    scheme, rest = _split_scheme(store)
+    rest, query = _split_query(scheme, rest)
+    return f"{store[: len(store) - len(rest) - len(query)]}{rest.rstrip('/')}/{name}{query}"
 
 
 def _text(url: str | os.PathLike[str]) -> str:
@@ -70,6 +95,12 @@ def _text(url: str | os.PathLike[str]) -> str:
 def _split_scheme(text: str) -> tuple[str, str]:
     match = _SCHEME.match(text)
     return (match[1].lower(), text[match.end() :]) if match else ("", text)
+
+
+def _split_query(scheme: str, rest: str) -> tuple[str, str]:
+    """Give what is before ``?``, and the rest with it; keys of other schemes may contain one."""
+    path, mark, query = rest.partition("?") if scheme == "s3" else (rest, "", "")
+    return path, mark + query
 
 
 def _strip(rest: str) -> str:

