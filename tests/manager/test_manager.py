@@ -8,12 +8,13 @@ import signal
 from datetime import timedelta
 from pathlib import Path
 
+import msgpack
 import numpy as np
 import pytest
 
 import pyckpt
 from pyckpt.engine.open import open_root
-from pyckpt.errors import Corrupt, NotFound, StateMismatch, UsageError
+from pyckpt.errors import Corrupt, NotFound, StateMismatch, StoreError, UsageError
 from pyckpt.manager import BeforePreemption, Every, KeepNamed, OnFile, OnSignal
 from pyckpt.storage.local import LocalStore
 
@@ -203,6 +204,15 @@ def test_a_name_that_exists_is_skipped_or_kept(tmp_path, manage, caplog):
     assert manage().save(6, filled(61)) is None, "the only one"
 
 
+def test_a_name_is_not_freed_while_all_others_are_damaged(tmp_path, manage):
+    run(manage(save_every_n_steps=1), [5, 6])
+    damage(tmp_path, "step-00000005")
+    heard = []
+    assert manage(verify_saved="deep", on_save=heard.append).save(6, filled(60)) is None
+    assert "no other one that is sound" in heard[0].skipped
+    assert manage().save(6, filled(60)) is not None
+
+
 def test_nothing_is_deleted_for_a_save_that_does_not_verify(tmp_path, manage, monkeypatch, caplog):
     heard = []
     manager = manage(save_every_n_steps=1, keep_last_n=1, verify_saved="deep", on_save=heard.append)
@@ -221,6 +231,46 @@ def test_nothing_is_deleted_for_a_save_that_does_not_verify(tmp_path, manage, mo
     monkeypatch.setattr("pyckpt.facade.save", save)
     run(manager, [3])
     assert names(tmp_path) == ["step-00000003"]
+
+
+def test_a_deletion_that_fails_is_told_and_tried_again(tmp_path, manage, monkeypatch, caplog):
+    from pyckpt.manager import retention
+
+    heard = []
+    manager = manage(save_every_n_steps=1, keep_last_n=1, on_save=heard.append)
+    delete = retention.delete
+
+    def refuse(store, name):
+        raise StoreError("store.io", "the disk is busy", key=name)
+
+    monkeypatch.setattr(retention, "delete", refuse)
+    assert run(manager, [1, 2]) == [1, 2]
+    assert heard[-1].retention.deleted == ()
+    assert "step-00000001 could not be deleted" in heard[-1].retention.problems[0]
+    assert "the disk is busy" in caplog.text
+    monkeypatch.setattr(retention, "delete", delete)
+    run(manager, [3])
+    assert heard[-1].retention.deleted == ("step-00000001", "step-00000002")
+    assert heard[-1].retention.problems == ()
+    assert names(tmp_path) == ["step-00000003"]
+
+
+@pytest.mark.parametrize(
+    ("told", "verdict"),
+    [
+        ([[], []], "ok"),
+        ([[], [["block.digest", "b"]]], "damaged"),
+        ([[["rank.failed", "gone"]], [["block.digest", "b"]]], "damaged"),
+        ([[["rank.failed", "gone"]], []], "failed"),
+        ([[["state.mismatch", "m"]], [["block.digest", "b"]]], "failed"),
+        ([[["store.io", "s"]]], "failed"),
+        ([[["", "MemoryError"]]], "failed"),
+    ],
+)
+def test_what_is_damage_and_what_is_not(told, verdict):
+    from pyckpt.manager.restore import _verdict
+
+    assert msgpack.unpackb(_verdict([msgpack.packb(each) for each in told]))[0] == verdict
 
 
 def test_grace_and_collection(tmp_path, manage):

@@ -153,6 +153,29 @@ def test_ranks_agree_on_damage_that_one_of_them_meets(ranks, tmp_path):
     assert ranks(4).run(damaged, str(store), "raise") == ["block.digest"] * 4
 
 
+def replicated(value):
+    return {"model": {"w": torch.full((1 << 20,), float(value))}}
+
+
+def damaged_exchange(rank, store, damage):
+    with pyckpt.CheckpointManager(store, save_every_n_steps=1) as manager:
+        for step in (1, 2) if not damage else ():
+            manager.step(step, replicated(step))
+        state = replicated(0)
+        found = manager.restore(state, options=pyckpt.LoadOptions(replicas="exchange"))
+        return found.step, float(state["model"]["w"].sum())
+
+
+def test_ranks_that_wait_for_what_another_reads_agree_too(ranks, tmp_path):
+    store = tmp_path / "run"
+    assert ranks(4).run(damaged_exchange, str(store), False) == [(2, float(2 << 20))] * 4
+    path = next((store / "step-00000002" / "model").glob("*-00002.safetensors"))
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    assert ranks(4).run(damaged_exchange, str(store), True) == [(1, float(1 << 20))] * 4
+
+
 def astray(rank, store):
     state = training()
     with pyckpt.CheckpointManager(store, save_every=timedelta(hours=1)) as manager:
