@@ -98,7 +98,6 @@ class History(RuleBasedStateMachine):
             on_save=lambda event: setattr(self, "event", event),
         )
         self.at = 0
-        self.current = None
         self.parent = None
 
     def teardown(self):
@@ -135,10 +134,9 @@ class History(RuleBasedStateMachine):
         stand = self.standing()
         new = Record(name, self.at, self.value, loss, pin)
         if report is not None:
-            self.current = name
             assert self.root(name).parent == self.parent
             assert self.root(name).metadata["step"] == self.at
-        committed = name in stand and self.root(name).metadata.get("value") is None and self.holds(new)
+        committed = name in stand and self.holds(new)
         assert committed or report is None
         if error is None and report is None:
             assert self.event.skipped
@@ -206,7 +204,7 @@ class History(RuleBasedStateMachine):
         passed = set(newer) | ({each.name for each in self.records if each.damage == "root"} if step is None else set())
         assert {each.name for each in found.passed} == passed
         self.known_damaged |= passed
-        self.at, self.current, self.parent = wanted.step, wanted.name, found.digest
+        self.at, self.parent = wanted.step, found.digest
 
     @precondition(lambda self: len(self.good()) > 1)
     @rule(data=st.data(), what=st.sampled_from(["object", "manifest", "root"]))
