@@ -52,6 +52,7 @@ def until_asked(rank, store, asked):
         store, save_every_n_steps=4, keep_last_n=2, verify_saved="deep", preemption=BeforePreemption(exit_code=85)
     )
     found = manager.restore(state)
+    begun = weights(state)
     try:
         for step in range(found.step + 1, 100):
             train(state, step)
@@ -59,7 +60,7 @@ def until_asked(rank, store, asked):
                 os.kill(os.getpid(), signal.SIGTERM)
             manager.step(step, state, {"loss": float(rank)})
     except pyckpt.Preempted as left:
-        return left.code, left.step, found.step, weights(state)
+        return left.code, left.step, found.step, weights(state), begun
     raise AssertionError("nobody was asked")
 
 
@@ -73,7 +74,7 @@ def straight(rank, last):
 def test_one_rank_is_asked_and_all_leave_at_the_same_step(ranks, tmp_path):
     store = str(tmp_path / "run")
     outcomes = ranks(4).run(until_asked, store, 2)
-    code, step, begun, trained = outcomes[0]
+    code, step, begun, trained, _ = outcomes[0]
     assert (code, begun) == (85, 0)
     assert step in (6, 7)
     assert all(one == outcomes[0] for one in outcomes)
@@ -83,6 +84,7 @@ def test_one_rank_is_asked_and_all_leave_at_the_same_step(ranks, tmp_path):
     outcomes = ranks(2).run(until_asked, store, 1)
     assert [one[2] for one in outcomes] == [step, step]
     assert outcomes[0] == outcomes[1]
+    assert outcomes[0][4] == trained
     last = outcomes[0][1]
     # The gradients of four and of two ranks are summed in another order.
     expected = ranks(2).run(straight, last)[0]
