@@ -1,7 +1,8 @@
 """pyckpt: sharded checkpoints of training state, written once, loaded into any layout, verified to the last byte.
 
 ``save``, ``load``, ``open``, ``verify``, ``list``, ``latest``, ``delete``, ``diff`` and ``gc`` are the calls;
-``SaveOptions`` and ``LoadOptions`` their choices. The format that they write is specified in ``spec/``.
+``SaveOptions`` and ``LoadOptions`` their choices. ``CheckpointManager`` decides when to save and what to keep. The
+format that they write is specified in ``spec/``.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pyckpt.facade import delete, diff, gc, latest, load, load_report, save, verify
     from pyckpt.facade import list_ as list
     from pyckpt.facade import open_ as open
+    from pyckpt.manager.events import Preempted
+    from pyckpt.manager.manager import CheckpointManager
     from pyckpt.torch.layout import Declared, Shard, local_shard
     from pyckpt.torch.optimizer import with_model
     from pyckpt.torch.per_rank import per_rank
@@ -28,10 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "RNG",
     "Checkpoint",
+    "CheckpointManager",
     "Declared",
     "LazyTensor",
     "LoadOptions",
     "LoadReport",
+    "Preempted",
     "PyckptError",
     "ReshardOptions",
     "ReshardReport",
@@ -60,10 +65,12 @@ __all__ = [
 _HOMES = {
     "RNG": ("pyckpt.torch.rng", "RNG"),
     "Checkpoint": ("pyckpt.engine.checkpoint", "Checkpoint"),
+    "CheckpointManager": ("pyckpt.manager.manager", "CheckpointManager"),
     "Declared": ("pyckpt.torch.layout", "Declared"),
     "LazyTensor": ("pyckpt.engine.checkpoint", "LazyTensor"),
     "LoadOptions": ("pyckpt.engine.options", "LoadOptions"),
     "LoadReport": ("pyckpt.engine.report", "LoadReport"),
+    "Preempted": ("pyckpt.manager.events", "Preempted"),
     "PyckptError": ("pyckpt.errors", "PyckptError"),
     "ReshardOptions": ("pyckpt.engine.options", "ReshardOptions"),
     "ReshardReport": ("pyckpt.torch.reshard", "ReshardReport"),

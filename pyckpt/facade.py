@@ -167,7 +167,7 @@ def delete(url: Url, *, grace: float | None = None) -> None:
     store, name = _locate(url)
     delete_checkpoint(store, name)
     if grace is not None:
-        collect_garbage(store, grace=grace, only=name)
+        collect_garbage(store, grace=grace, only=lambda each: each == name)
 
 
 def gc(store: Url, *, grace: float = GRACE_SECONDS, dry_run: bool = False) -> Collected:

@@ -60,7 +60,7 @@ def command(url: str, *, yes: bool, now: bool, as_json: bool) -> int:
 
 def _collect(store: Store, name: str) -> Collected:
     try:
-        return collect_garbage(store, grace=0, only=name)
+        return collect_garbage(store, grace=0, only=lambda each: each == name)
     except PyckptError as error:
         message = f"the checkpoint is deleted, its bytes are not: {error.message}"
         raise type(error)(error.code, message, key=error.key, hint=error.hint, findings=error.findings) from error

@@ -7,7 +7,7 @@ keys. In any other order a checkpoint that is deleted in between would be in nei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pyckpt.engine.open import descriptor_key, load_item, root_bytes
@@ -53,12 +53,17 @@ class _Tombstone:
 
 
 def collect_garbage(
-    store: Store, *, grace: float = GRACE_SECONDS, only: str | None = None, dry_run: bool = False
+    store: Store,
+    *,
+    grace: float = GRACE_SECONDS,
+    only: Callable[[str], bool] | None = None,
+    dry_run: bool = False,
 ) -> Collected:
     """Removes the format's keys that no root reaches and that are at least ``grace`` seconds old by the store's clock.
 
-    ``only`` restricts it to one checkpoint name. Files of others are never touched. Raises UsageError, and removes
-    nothing, while a root or manifest can't be read; Unsupported for features that collectors must know.
+    ``only`` restricts it to the checkpoint names that it takes. Files of others are never touched. Raises
+    UsageError, and removes nothing, while a root or manifest can't be read; Unsupported for features that collectors
+    must know.
     """
     if grace < 0:
         raise UsageError("usage.invalid", f"grace is {grace} seconds, expected 0 or more")
@@ -74,7 +79,9 @@ def collect_garbage(
     doomed = [stone for stone in stones if stone.age >= grace]
     found: list[tuple[int, ObjectInfo]] = []
     young = 0
-    for name in names if only is None else [only]:
+    for name in names:
+        if only is not None and not only(name):
+            continue
         assets = frozenset().union(*(stone.reaches for stone in doomed if stone.checkpoint == name))
         for info in store.list(f"{name}/"):
             kind = _candidate(info.key, name, assets)
@@ -90,7 +97,7 @@ def collect_garbage(
     spent = [
         stone.key
         for stone in doomed
-        if (only is None or stone.checkpoint == only)
+        if (only is None or only(stone.checkpoint))
         and stone.key not in standing
         and all(key in left or key in reached or key in protected or _gone(store, key) for key in stone.reaches)
     ]

@@ -47,6 +47,17 @@ def test_single_process(tmp_path):
     assert "the next step is the same" in out
 
 
+@pytest.mark.ranks
+def test_managed(tmp_path):
+    out = run(EXAMPLES / "managed.py", tmp_path, 35)
+    assert "starting afresh" in out
+    assert out.count("dashboard: ") == out.count("saved step ") == 3
+    assert "deleted step-00000010" in out
+    out = torchrun(2, EXAMPLES / "managed.py", tmp_path, 41)
+    assert f"restored step 30 from {tmp_path}/step-00000030" in out
+    assert "saved step 40" in out
+
+
 def test_read_slice():
     out = run(EXAMPLES / "read_slice.py")
     assert "rows 4096 to 4099: (4, 512), 8,192 bytes" in out

@@ -1,0 +1,79 @@
+"""What the manager tells its caller: a save, a restore, and that it is time to leave."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from pyckpt.engine.report import LoadReport, SaveReport
+
+__all__ = ["PassedOver", "Preempted", "Restored", "RetentionReport", "SaveEvent"]
+
+
+class Preempted(SystemExit):
+    """The run was asked to leave, and has saved. If nobody catches it, the process ends with ``code``."""
+
+    def __init__(self, code: int, step: int) -> None:
+        super().__init__(code)
+        self.step = step
+        """The step after which it was saved."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionReport:
+    """What became of older checkpoints after a save."""
+
+    deleted: tuple[str, ...] = ()
+    """Names of checkpoints that are gone; their bytes follow after the grace period."""
+    collected: int = 0
+    """Keys that garbage collection removed."""
+    collected_bytes: int = 0
+    problems: tuple[str, ...] = ()
+    """What did not work. It is tried again after the next save."""
+
+
+@dataclass(frozen=True, slots=True)
+class SaveEvent:
+    """One save of the manager, as ``on_save`` gets it on every rank."""
+
+    step: int
+    name: str
+    report: SaveReport | None
+    """None if the save was skipped."""
+    skipped: str = ""
+    """Why it was skipped."""
+    slow: str = ""
+    """How much slower than its own past it was, if it was much slower."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    retention: RetentionReport | None = None
+    """On rank 0, of a save that was done."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """A checkpoint that was not restored, though it would have come first."""
+
+    name: str
+    code: str
+    """A code of the registry of error codes."""
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a restore found; the same on every rank, the load report aside."""
+
+    step: int
+    """Steps that lie behind: the restored step, 0 for a fresh start."""
+    url: str | None
+    """Of the checkpoint that was restored; None for a fresh start."""
+    digest: str | None
+    metadata: Mapping[str, object]
+    report: LoadReport | None
+    passed: tuple[PassedOver, ...] = ()
+    """Newer checkpoints that are damaged, and damaged roots, of which nobody knows how new they are."""
+
+    @property
+    def fresh(self) -> bool:
+        """True if the store has no checkpoint of this manager, and nothing was changed."""
+        return self.url is None

@@ -1,0 +1,300 @@
+"""Random histories of a run over a store that fails: what was acknowledged and should be kept is there, bit for bit.
+
+The model below knows nothing of the manager's code: it keeps a list of what was committed, in order, and works out by
+itself what retention has to leave.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+import pyckpt
+from pyckpt.engine.listing import list_checkpoints
+from pyckpt.errors import AlreadyExists, Corrupt, NotFound, PyckptError, SaveAborted, StoreError, UsageError
+from pyckpt.manager import KeepBest, KeepEvery
+from pyckpt.storage.memory import MemoryStore
+from tests.storage.faulty import FaultyStore
+
+NUMPY = pyckpt.LoadOptions(framework="numpy", threads=1)
+OPTIONS = pyckpt.SaveOptions(threads=1, block_bytes=4096)
+LAST, EVERY = 2, 5
+FOREIGN = {"other-1/notes.txt": b"mine", "step-1/model/notes.txt": b"not eight digits", "step-00000003/log.txt": b"log"}
+numbers = itertools.count()
+
+
+@dataclass
+class Record:
+    """A checkpoint that exists, as the model has it."""
+
+    name: str
+    step: int
+    value: int
+    loss: float
+    pinned: bool
+    damage: str = ""
+
+
+def filled(value):
+    """Three blocks that belong to no other value."""
+    return {"model": {"w": np.arange(3000, dtype=np.uint32) * 7 + value, "none": np.zeros((0, 2))}, "note": {"v": value}}
+
+
+def blank():
+    return {"model": {"w": np.zeros(3000, np.uint32), "none": np.zeros((0, 2))}, "note": {"v": -1}}
+
+
+def kept(records, overlooked=()):
+    """Names that stay after a save, worked out for the last of ``records``."""
+    counted = [each for each in records if each.name not in overlooked and each.damage != "root"]
+    best = min(
+        (each for each in counted if not math.isnan(each.loss)), key=lambda each: (each.loss, -counted.index(each)), default=None
+    )
+    names = {each.name for each in counted[-LAST:]} | {each.name for each in counted if each.step % EVERY == 0}
+    return names | {each.name for each in records if each.pinned} | ({best.name} if best else set())
+
+
+class History(RuleBasedStateMachine):
+    """One store, one manager at a time."""
+
+    @initialize()
+    def begin(self):
+        self.inner = MemoryStore(f"history-{next(numbers)}")
+        self.store = FaultyStore(self.inner, count_only=True)
+        STORES[self.inner.url] = self.store
+        for key, data in FOREIGN.items():
+            self.inner.put(key, data)
+        pyckpt.save(f"{self.inner.url}/other-1", filled(10**6), options=OPTIONS)
+        self.records = []
+        self.value = 0
+        self.start()
+
+    def start(self):
+        self.known_damaged = set()
+        self.event = None
+        self.manager = pyckpt.CheckpointManager(
+            self.inner.url,
+            keep_last_n=LAST,
+            keep=[KeepBest(1, "loss"), KeepEvery(EVERY)],
+            verify_saved="deep",
+            grace=timedelta(0),
+            options=OPTIONS,
+            on_save=lambda event: setattr(self, "event", event),
+        )
+        self.at = 0
+        self.parent = None
+
+    def teardown(self):
+        if hasattr(self, "inner"):
+            self.manager.close()
+            self.inner.clear()
+            del STORES[self.inner.url]
+
+    def good(self):
+        return [each for each in self.records if not each.damage]
+
+    @rule(
+        ahead=st.integers(1, 3),
+        loss=st.sampled_from([0.5, 1.0, 2.0, math.nan]),
+        pin=st.integers(0, 9).map(lambda number: number == 0),
+        fail=st.none() | st.integers(1, 30),
+        when=st.sampled_from(["before", "after"]),
+    )
+    def save(self, ahead, loss, pin, fail, when):
+        self.at += ahead
+        self.value += 1
+        name = f"step-{self.at:08d}"
+        there = next((each for each in self.records if each.name == name), None)
+        before, good_before = list(self.records), self.good()
+        self.store.when, self.store.fail_at = when, None if fail is None else self.store.count + fail
+        self.event, report, error = None, None, None
+        try:
+            report = self.manager.save(self.at, filled(self.value), {"loss": loss}, pin=pin)
+        except (StoreError, SaveAborted, AlreadyExists) as raised:
+            error = raised
+        hit = fail is not None and self.store.count >= self.store.fail_at
+        self.store.fail_at = None
+        assert error is None or hit
+        stand = self.standing()
+        new = Record(name, self.at, self.value, loss, pin)
+        if report is not None:
+            assert self.root(name).parent == self.parent
+            assert self.root(name).metadata["step"] == self.at
+        committed = name in stand and self.holds(new)
+        assert committed or report is None
+        if error is None and report is None:
+            assert self.event.skipped
+            assert there is not None
+            others = [each for each in good_before if each.name != name and each.name not in self.known_damaged]
+            assert there.damage == "root" or there.pinned or not others
+            assert self.names() == {each.name for each in before}
+            return
+        if committed:
+            self.records = [each for each in self.records if each.name != name] + [new]
+            self.known_damaged.discard(name)
+            stay = kept(self.records, self.known_damaged) | {name}
+            stay |= {each.name for each in self.records if each.damage == "root"}
+        else:
+            stay = {each.name for each in before} - {name}
+        gone = {each.name for each in self.records} - self.names()
+        assert not gone & stay, "retention took what it should keep"
+        if committed and not hit:
+            assert self.names() == stay, "retention left what it should not keep"
+            assert set(self.event.retention.deleted) == {each.name for each in before} - stay - {name}
+            if not any(each.damage for each in before) and not self.scars:
+                assert not self.event.retention.problems
+        self.records = [each for each in self.records if each.name in self.names()]
+        assert self.good() or not good_before, "the only good one is gone"
+
+    scars = False
+    """Damage was done to a manifest, so that collection may have nothing to go by."""
+
+    @rule()
+    def restart(self):
+        self.manager.close()
+        self.start()
+        self.resume(None)
+
+    @precondition(lambda self: self.records)
+    @rule(data=st.data())
+    def roll_back(self, data):
+        self.resume(data.draw(st.sampled_from(sorted(each.step for each in self.records))))
+
+    def resume(self, step):
+        state = blank()
+        readable = [each for each in self.records if each.damage != "root"]
+        if step is not None:
+            readable = [each for each in readable if each.step == step]
+        sound = [each for each in readable if not each.damage]
+        wanted = sound[-1] if sound else None
+        if step is not None and not sound:
+            with pytest.raises((Corrupt, NotFound)):
+                self.manager.restore(state, step=step, options=NUMPY)
+            return
+        if wanted is None and self.records:
+            with pytest.raises(Corrupt) as raised:
+                self.manager.restore(state, options=NUMPY)
+            assert {finding.key for finding in raised.value.findings} == {each.name for each in self.records}
+            return
+        found = self.manager.restore(state, step=step, options=NUMPY)
+        if wanted is None:
+            assert found.fresh
+            assert found.step == 0
+            assert state["note"]["v"] == -1
+            return
+        assert found.step == wanted.step
+        self.compare(state, wanted)
+        newer = [each.name for each in readable if readable.index(each) > readable.index(wanted)]
+        passed = set(newer) | ({each.name for each in self.records if each.damage == "root"} if step is None else set())
+        assert {each.name for each in found.passed} == passed
+        self.known_damaged |= passed
+        self.at, self.parent = wanted.step, found.digest
+
+    @precondition(lambda self: len(self.good()) > 1)
+    @rule(data=st.data(), what=st.sampled_from(["object", "manifest", "root"]))
+    def damage(self, data, what):
+        record = data.draw(st.sampled_from(self.good()))
+        marks = {"object": ".safetensors", "manifest": "/manifest-", "root": "/checkpoint.json"}
+        keys = [info.key for info in self.inner.list(f"{record.name}/") if marks[what] in info.key]
+        reached = self.reached(record.name)
+        key = data.draw(st.sampled_from(sorted(key for key in keys if what == "root" or key in reached)))
+        bytes_ = bytearray(self.inner.get(key, limit=1 << 24))
+        bytes_[-5] ^= 4
+        self.inner.put(key, bytes_)
+        record.damage = what
+        self.scars = True
+
+    @rule()
+    def collect(self):
+        try:
+            pyckpt.gc(self.inner.url, grace=0)
+        except UsageError:
+            assert self.scars
+
+    @invariant()
+    def all_good_ones_load(self):
+        if not hasattr(self, "inner"):
+            return
+        for each in self.good():
+            assert self.holds(each), each
+        assert self.names() == {each.name for each in self.records}
+        for key, data in FOREIGN.items():
+            assert self.inner.get(key, limit=100) == data
+        other = pyckpt.load(f"{self.inner.url}/other-1", options=NUMPY)
+        assert other["note"]["v"] == 10**6
+
+    def names(self):
+        """Names of this pattern with a root, damaged ones as well."""
+        return {each.name for each in list_checkpoints(self.inner) if each.name != "other-1"}
+
+    def standing(self):
+        return {each.name for each in list_checkpoints(self.inner) if each.root is not None}
+
+    def root(self, name):
+        return next(each.root for each in list_checkpoints(self.inner) if each.name == name)
+
+    def reached(self, name):
+        from pyckpt.engine.open import descriptor_key, load_item
+
+        root = self.root(name)
+        keys = set()
+        for item, entry in root.items.items():
+            keys |= {descriptor_key(name, entry.manifest), *load_item(self.inner, name, item, root).object_keys}
+        return keys
+
+    def holds(self, record):
+        try:
+            loaded = pyckpt.load(f"{self.inner.url}/{record.name}", options=NUMPY)
+        except PyckptError:
+            return False
+        return self.equal(loaded, record.value)
+
+    def equal(self, loaded, value):
+        expected = filled(value)
+        return loaded["note"] == expected["note"] and loaded["model"]["w"].tobytes() == expected["model"]["w"].tobytes()
+
+    def compare(self, state, record):
+        assert state["model"]["w"].tobytes() == filled(record.value)["model"]["w"].tobytes()
+
+
+HISTORIES = int(os.environ.get("PYCKPT_HISTORIES", "40"))
+PHASES = [Phase.generate]
+"""Making a failure smaller takes minutes, with nothing on the screen; set all phases by hand where that is wanted."""
+STORES = {}
+"""URL -> the faulty store that the library gets for it."""
+
+
+def test_histories(monkeypatch):
+    from pyckpt.storage import url as urls
+
+    opened = urls.open_store
+
+    def through_faults(url, **options):
+        return STORES.get(str(url)) or opened(url, **options)
+
+    monkeypatch.setattr("pyckpt.facade.open_store", through_faults)
+    monkeypatch.setattr("pyckpt.manager.manager.open_store", through_faults)
+    monkeypatch.setattr("pyckpt.frameworks._torch_wanted", lambda: False)
+    monkeypatch.setattr("pyckpt.engine.listing._log.disabled", True)
+    run_state_machine_as_test(
+        History,
+        settings=settings(
+            max_examples=HISTORIES, stateful_step_count=20, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck), print_blob=True
+        ),
+    )
