@@ -38,7 +38,7 @@ _GONE = (RuntimeError, TimeoutError)
 _begun: Counter[str] = Counter()
 """Conversations that this process began, by subject. A rank that missed one about another subject stays in step."""
 _going_on: set[tuple[int, str]] = set()
-"""Rank and name of the conversations that this process takes part in: those of saves in the background, and one more."""
+"""Rank and name of the conversations that this process is in: those of saves in the background, and one more."""
 
 
 def coordinator_for(
