@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, wait
+from contextlib import suppress
 
 from pyckpt.engine.report import SaveReport
 from pyckpt.errors import UsageError
@@ -137,7 +138,9 @@ class Flights:
                 if len(self._handles) < limit:
                     break
                 wait([oldest.committed])
-            self._handles.popleft()
+            with suppress(ValueError):
+                # Another thread that waited for the same one was faster.
+                self._handles.remove(oldest)
             error = oldest.take_error()
             if first is None:
                 first = error

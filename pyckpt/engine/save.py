@@ -32,7 +32,7 @@ from pyckpt.engine.stored import StoredObject
 from pyckpt.engine.table import WriterTable, item_table, pack_table, unpack_table
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.whole_index import INDEX_NAME, whole_index
-from pyckpt.engine.write import write_objects
+from pyckpt.engine.write import Meter, write_objects
 from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, StoreError, UsageError
 from pyckpt.format.codecs import Chain
 from pyckpt.format.keys import attempt_marker_key, check_asset_names, check_item_name, join, root_key
@@ -226,7 +226,8 @@ def _write(
                 item = plan.state.name
                 prints[item] = fingerprints(plan.slots, mode=options.replicas, groups=begun.groups[item])
 
-    write = partial(write_objects, store, name, threads=threads, options=options)
+    meter = Meter(sum(each.size for each, _ in listed), options.progress)
+    write = partial(write_objects, store, name, threads=threads, options=options, meter=meter)
     if request.stages is not None:
         stored = _write_stages(listed, request.stages, write)
         prove()

@@ -123,7 +123,8 @@ def test_what_is_saved_is_what_was_there_at_the_call(tmp_path, held, engine, bud
     if budget is not None:
         # What does not fit into the budget is written while the call waits, so the store must go on.
         threading.Timer(0.2, lambda: store().gate.set()).start()
-    options = pyckpt.SaveOptions(staging_bytes=budget)
+    done = []
+    options = pyckpt.SaveOptions(staging_bytes=budget, progress=lambda *counts: done.append(counts))
     handle = pyckpt.save_async(tmp_path / "s" / "1", state, metadata=metadata, options=options)
     assert handle.staged.done()
     assert budget is not None or not handle.done()
@@ -146,6 +147,8 @@ def test_what_is_saved_is_what_was_there_at_the_call(tmp_path, held, engine, bud
     else:
         assert 0 < report.copied <= budget < report.bytes
         assert "staging_bytes" in report.warnings[0]
+    assert done == sorted(done)
+    assert done[-1] == (report.written, report.written)
     url = tmp_path / "s" / "1"
     fresh = network()
     other = torch.optim.AdamW(fresh.parameters(), **ENGINES[engine])
