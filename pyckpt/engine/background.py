@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures.thread  # noqa: F401 - its hook for the interpreter's end has to be set before ours
 import logging
 import os
+import sys
 import threading
 import time
 from collections import deque
@@ -18,6 +19,9 @@ from pyckpt.errors import UsageError
 __all__ = ["Flights", "SaveHandle", "flights"]
 
 _log = logging.getLogger("pyckpt")
+NICE_STEPS = 10
+"""A tenth of the share of a thread that trains. On two cores a save of 2 GB then hardly slowed training beside it, and took
+no longer; without, training took a second and more longer."""
 _FAILED = "a save in the background failed, there is no such checkpoint: %s"
 
 
@@ -118,6 +122,7 @@ class Flights:
         """Runs ``work`` in a thread of its own and gives the handle its outcome."""
 
         def run() -> None:
+            _step_back()
             try:
                 report = work()
             except BaseException as error:  # noqa: BLE001 - it is raised where somebody can act on it
@@ -157,6 +162,15 @@ class Flights:
     def forget(self) -> None:
         """For a process that was forked: the saves go on in its parent."""
         self._handles = deque()
+
+
+def _step_back() -> None:
+    """Lets training go first where cores are scarce: this thread, and the threads that it starts, run less eagerly."""
+    # Elsewhere than on Linux a thread has no such number of its own.
+    if sys.platform == "linux":
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICE_STEPS))
 
 
 flights = Flights()

@@ -37,6 +37,7 @@ class HeldStore:
 
     def create_writer(self, key, size):
         self.reached.set()
+        self.thread = threading.get_native_id()
         assert self.gate.wait(30)
         if self.error is not None:
             raise self.error
@@ -179,6 +180,18 @@ def test_a_full_disk_is_told_by_wait_and_leaves_nothing(tmp_path, held):
 
 
 @pytest.mark.parametrize("call", [pyckpt.save, pyckpt.save_async])
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux")
+def test_what_runs_in_the_background_lets_training_go_first(tmp_path, held):
+    store = held()
+    handle = pyckpt.save_async(tmp_path / "s" / "1", {"x": torch.ones(1000)})
+    assert store().reached.wait(10)
+    mine = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert os.getpriority(os.PRIO_PROCESS, store().thread) == min(19, mine + 10)
+    store().gate.set()
+    handle.wait()
+    assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
+
+
 def test_an_error_nobody_was_told_is_raised_by_the_next_call(tmp_path, call):
     url = tmp_path / "s" / "1"
     pyckpt.save(url, {"x": torch.ones(3)})
