@@ -20,8 +20,8 @@ __all__ = ["Flights", "SaveHandle", "flights"]
 
 _log = logging.getLogger("pyckpt")
 NICE_STEPS = 10
-"""A tenth of the share of a thread that trains. On two cores a save of 2 GB then hardly slowed training beside it, and took
-no longer; without, training took a second and more longer."""
+"""That is a tenth of the share of a thread that trains. A save of 2 GB on two busy cores then took no longer, and the
+training beside it hardly longer than without a save; with equal shares it took a second longer."""
 _FAILED = "a save in the background failed, there is no such checkpoint: %s"
 
 

@@ -179,7 +179,6 @@ def test_a_full_disk_is_told_by_wait_and_leaves_nothing(tmp_path, held):
     pyckpt.save_async(tmp_path / "s" / "1", {"x": torch.ones(1000)}).wait()
 
 
-@pytest.mark.parametrize("call", [pyckpt.save, pyckpt.save_async])
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux")
 def test_what_runs_in_the_background_lets_training_go_first(tmp_path, held):
     store = held()
@@ -192,6 +191,7 @@ def test_what_runs_in_the_background_lets_training_go_first(tmp_path, held):
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == mine
 
 
+@pytest.mark.parametrize("call", [pyckpt.save, pyckpt.save_async])
 def test_an_error_nobody_was_told_is_raised_by_the_next_call(tmp_path, call):
     url = tmp_path / "s" / "1"
     pyckpt.save(url, {"x": torch.ones(3)})
