@@ -250,6 +250,7 @@ def save_many(directory):
     for number in range(200):
         handle = pyckpt.save_async(f"{directory}/t{number}/1", state)
     handle.wait()
+    assert staging_memory.idle_bytes > 1 << 20  # it was given back
     assert staging_memory.idle_bytes <= 2 * (1 << 20) + (1 << 16)
     assert abs(staging_memory.idle_bytes - kept) <= 2 << 20
     assert resident() - before < 8 << 20
@@ -331,8 +332,9 @@ def test_an_interrupt_ends_the_wait(tmp_path, place):
 
 def child(url, queue):
     # Its end must not wait for the parent's save, and its own staging memory is not the parent's.
+    idle = staging_memory.idle_bytes
     pyckpt.save_async(url, {"x": torch.full((1 << 18,), 7.0)}).wait()
-    queue.put("saved")
+    queue.put(idle)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
@@ -342,13 +344,15 @@ def test_a_forked_child_neither_waits_for_the_save_nor_touches_its_memory(tmp_pa
     store = held()
     handle = pyckpt.save_async(tmp_path / "s" / "1", {"x": torch.full((1 << 18,), 2.0)})
     assert store().reached.wait(10)
+    staging_memory.lend([4096]).close()
+    assert staging_memory.idle_bytes
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
     process = context.Process(target=child, args=(tmp_path / "t" / "1", queue))
     process.start()
     process.join(30)
     assert process.exitcode == 0
-    assert queue.get() == "saved"
+    assert queue.get() == 0
     store().gate.set()
     handle.wait()
     assert pyckpt.load(tmp_path / "s" / "1")["x"]["value"].unique().tolist() == [2.0]
