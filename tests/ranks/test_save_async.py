@@ -42,10 +42,21 @@ class SlowStore:
 
 def slow_down(seconds):
     from pyckpt import facade
+    from pyckpt.engine import save
 
-    real = facade.open_store
-    facade.open_store = lambda url, **more: SlowStore(real(url, **more), seconds)
-    return lambda: setattr(facade, "open_store", real)
+    opened, proved = facade.open_store, save.fingerprints
+
+    def late_prints(*args, **more):
+        time.sleep(seconds / 2)
+        return proved(*args, **more)
+
+    facade.open_store = lambda url, **more: SlowStore(opened(url, **more), seconds)
+    save.fingerprints = late_prints
+
+    def undo():
+        facade.open_store, save.fingerprints = opened, proved
+
+    return undo
 
 
 def trained(rank):
@@ -93,12 +104,12 @@ def train_and_save(rank, store, budget):
             blocked.append(time.perf_counter() - begin)
             for more in range(3):
                 step(10 * number + more)
-                everywhere.zero_()
+                everywhere.fill_(rank)
                 during += not handles[-1].done()
-            everywhere.copy_(kept[-1][1])
             if rank == 1:
                 time.sleep(0.2)  # a straggler
             handles[-1].wait(60)
+            everywhere.copy_(kept[-1][1])
     finally:
         undo()
     equal = []
@@ -190,6 +201,30 @@ def test_an_error_of_before_ends_the_next_save_on_all_ranks(ranks, tmp_path):
     first, *others = ranks(SIZE).run(untold, str(tmp_path))
     assert first == ["wait", "told by others"]
     assert others == [["next call"]] * (SIZE - 1)
+
+
+def load_meanwhile(rank, store):
+    """A load in which one rank is late, while another one is late for a save in the background."""
+    from pyckpt.torch import group
+
+    patience, group.ASTRAY_SECONDS = group.ASTRAY_SECONDS, 0.4
+    try:
+        if rank == 3:
+            time.sleep(1.8)
+        handle = pyckpt.save_async(f"{store}/2", {"x": {"a": 2}}, options=pyckpt.SaveOptions(silence=3.0))
+        if rank == 2:
+            time.sleep(1.5)
+        loaded = pyckpt.load(f"{store}/1", options=pyckpt.LoadOptions(silence=3.0))
+        handle.wait(60)
+        return loaded["x"]["a"]
+    finally:
+        group.ASTRAY_SECONDS = patience
+
+
+def test_a_load_while_a_save_waits_for_a_straggler(ranks, tmp_path):
+    pyckpt.save(tmp_path / "1", {"x": {"a": 1}})
+    assert ranks(SIZE).run(load_meanwhile, str(tmp_path)) == [1] * SIZE
+    assert len(pyckpt.list(tmp_path)) == 2
 
 
 def die_in_the_background(rank, store):
