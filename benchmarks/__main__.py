@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 
+from benchmarks.background import background
 from benchmarks.metadata import metadata
 from benchmarks.on_ranks import on_ranks
 from benchmarks.planning import plan
@@ -14,7 +15,7 @@ from benchmarks.reshard import CASES
 from benchmarks.single import big, load, small
 from benchmarks.timing import wipe, write_json
 
-SUITES = {"small": small, "big": big, "load": load, "metadata": metadata, "plan": plan}
+SUITES = {"small": small, "big": big, "load": load, "metadata": metadata, "plan": plan, "async": background}
 """Of one process."""
 
 

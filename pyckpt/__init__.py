@@ -1,8 +1,8 @@
 """pyckpt: sharded checkpoints of training state, written once, loaded into any layout, verified to the last byte.
 
-``save``, ``load``, ``open``, ``verify``, ``list``, ``latest``, ``delete``, ``diff`` and ``gc`` are the calls;
-``SaveOptions`` and ``LoadOptions`` their choices. ``CheckpointManager`` decides when to save and what to keep. The
-format that they write is specified in ``spec/``.
+``save``, ``save_async``, ``load``, ``reshard``, ``open``, ``verify``, ``list``, ``latest``, ``delete``, ``diff`` and
+``gc`` are the calls; ``SaveOptions``, ``LoadOptions`` and ``ReshardOptions`` their choices. ``CheckpointManager``
+decides when to save and what to keep. The format that they write is specified in ``spec/``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from pyckpt.version import __version__
 
 if TYPE_CHECKING:
+    from pyckpt.engine.background import SaveHandle
     from pyckpt.engine.checkpoint import Checkpoint, LazyTensor
     from pyckpt.engine.options import LoadOptions, ReshardOptions, SaveOptions
     from pyckpt.engine.report import LoadReport, SaveReport, VerifyReport
     from pyckpt.errors import PyckptError
-    from pyckpt.facade import delete, diff, gc, latest, load, load_report, save, verify
+    from pyckpt.facade import delete, diff, gc, latest, load, load_report, save, save_async, verify
     from pyckpt.facade import list_ as list
     from pyckpt.facade import open_ as open
     from pyckpt.manager.events import Preempted
@@ -41,6 +42,7 @@ __all__ = [
     "ReshardOptions",
     "ReshardReport",
     "Resharder",
+    "SaveHandle",
     "SaveOptions",
     "SaveReport",
     "Shard",
@@ -58,6 +60,7 @@ __all__ = [
     "per_rank",
     "reshard",
     "save",
+    "save_async",
     "verify",
     "with_model",
 ]
@@ -75,6 +78,7 @@ _HOMES = {
     "ReshardOptions": ("pyckpt.engine.options", "ReshardOptions"),
     "ReshardReport": ("pyckpt.torch.reshard", "ReshardReport"),
     "Resharder": ("pyckpt.torch.reshard", "Resharder"),
+    "SaveHandle": ("pyckpt.engine.background", "SaveHandle"),
     "SaveOptions": ("pyckpt.engine.options", "SaveOptions"),
     "SaveReport": ("pyckpt.engine.report", "SaveReport"),
     "Shard": ("pyckpt.torch.layout", "Shard"),
@@ -91,6 +95,7 @@ _HOMES = {
     "per_rank": ("pyckpt.torch.per_rank", "per_rank"),
     "reshard": ("pyckpt.torch.reshard", "reshard"),
     "save": ("pyckpt.facade", "save"),
+    "save_async": ("pyckpt.facade", "save_async"),
     "verify": ("pyckpt.facade", "verify"),
     "with_model": ("pyckpt.torch.optimizer", "with_model"),
 }

@@ -1,12 +1,14 @@
-"""The calls that most users need: save, load, open, verify, list, latest, delete, diff."""
+"""The calls that most users need: save, save_async, load, open, verify, list, latest, delete, diff."""
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from pyckpt.engine.background import SaveHandle, flights
 from pyckpt.engine.checkpoint import Checkpoint
 from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
 from pyckpt.engine.delete import delete as delete_checkpoint
@@ -22,6 +24,9 @@ from pyckpt.engine.pause import no_cycle_collection
 from pyckpt.engine.report import SaveReport, VerifyReport
 from pyckpt.engine.save import Request
 from pyckpt.engine.save import save as save_checkpoint
+from pyckpt.engine.save_snapshot import save_snapshot
+from pyckpt.engine.snapshot import take_snapshot
+from pyckpt.engine.staging_memory import staging_memory
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.verify import verify as verify_checkpoint
 from pyckpt.errors import UsageError
@@ -30,7 +35,7 @@ from pyckpt.storage.base import Store
 from pyckpt.storage.url import checkpoint_url, open_store, split_url
 from pyckpt.version import PROGRAM
 
-__all__ = ["delete", "diff", "gc", "latest", "list_", "load", "load_report", "open_", "save", "verify"]
+__all__ = ["delete", "diff", "gc", "latest", "list_", "load", "load_report", "open_", "save", "save_async", "verify"]
 
 Url = str | os.PathLike[str]
 
@@ -47,11 +52,13 @@ def save(
 
     All ranks of the default process group call it together. The checkpoint exists once the call returns, and not at
     all if it raises. ``metadata`` is any JSON-like mapping (step, metrics, …); ``assets`` are files kept with an item,
-    ``{item: {name: path or bytes}}``. Raises PyckptError with a code; see ``pyckpt.errors``.
+    ``{item: {name: path or bytes}}``. Waits for saves that ``save_async`` began. Raises PyckptError with a code; see
+    ``pyckpt.errors``.
     """
     options = options or SaveOptions()
     store, name = _locate(url, io=options.io)
     framework = framework_for("auto")
+    missed = flights.make_room(1)
     coordinator = framework.coordinator(
         f"save {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
     )
@@ -62,6 +69,7 @@ def save(
 
         def collect() -> Sequence[ItemState]:
             # Whatever fails in here, all ranks hear of it.
+            _raise(missed)
             described.update({**framework.parallel(state), **(metadata or {})})
             if coordinator.rank == 0:
                 files.update(_read_assets(assets))
@@ -72,6 +80,62 @@ def save(
             return save_checkpoint(store, name, request, options=options, coordinator=coordinator)
     finally:
         coordinator.close()
+
+
+def save_async(
+    url: Url,
+    state: Mapping[str, object],
+    *,
+    metadata: Mapping[str, object] | None = None,
+    assets: Mapping[str, Mapping[str, Url | bytes]] | None = None,
+    options: SaveOptions | None = None,
+) -> SaveHandle:
+    """Like ``save``, and returns as soon as the state is copied; what was there at the call is what is saved.
+
+    All ranks call it together, and none waits in it for another. Writing and commit go on in the background;
+    ``handle.wait()`` gives the report. A save that failed raises its error there, or in the next call of ``save`` or
+    ``save_async``. A state larger than ``SaveOptions(staging_bytes=…)`` blocks until the rest has been written.
+    """
+    options = options or SaveOptions()
+    if options.wants_whole:
+        raise UsageError(
+            "usage.invalid",
+            "save_async can't bring tensors together: that takes collectives, which would run beside those of training",
+            key="layout",
+            hint="use save for layout='whole' or whole=, or export the checkpoint afterwards",
+        )
+    store, name = _locate(url, io=options.io)
+    handle = SaveHandle(f"{store.url.rstrip('/')}/{name}")
+    framework = framework_for("auto")
+    missed = flights.make_room(options.max_in_flight)
+    # Here and not in the background: conversations are told apart by the order of calls.
+    coordinator = framework.coordinator(
+        f"save {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
+    )
+    save = partial(save_snapshot, store, name, coordinator=coordinator, options=options, program=PROGRAM, handle=handle)
+    try:
+        _raise(missed)
+        described = {**framework.parallel(state), **copy.deepcopy(dict(metadata or {}))}
+        files = _read_assets(assets) if coordinator.rank == 0 else {}
+        with no_cycle_collection():
+            items = framework.collect(state, coordinator, options)
+            snapshot = take_snapshot(
+                items,
+                staging_memory,
+                budget=options.staging_bytes,
+                allocate=framework.host_memory(items),
+                threads=options.threads or default_threads(),
+            )
+    except BaseException as error:
+        # The other ranks are told, in the background; this one knows.
+        handle.seen()
+        flights.begin(handle, partial(save, error))
+        raise
+    if not snapshot.live:
+        handle.release()
+    flights.begin(handle, partial(save, snapshot, described, files))
+    handle.stay()
+    return handle
 
 
 def load(
@@ -184,6 +248,12 @@ def diff(a: Url, b: Url, *, values: bool = False) -> DiffReport:
 def _locate(url: Url, *, io: str = "auto") -> tuple[Store, str]:
     store_url, name = split_url(os.fspath(url))
     return open_store(store_url, io=io), name
+
+
+def _raise(error: BaseException | None) -> None:
+    """Raises the error of an earlier save, if there is one."""
+    if error is not None:
+        raise error
 
 
 def _read_assets(assets: Mapping[str, Mapping[str, Url | bytes]] | None) -> dict[str, dict[str, bytes]]:

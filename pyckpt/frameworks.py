@@ -12,11 +12,13 @@ from typing import Any, Protocol, cast
 
 import numpy as np
 
+from pyckpt.engine.buffers import fresh_pages
 from pyckpt.engine.coordinator import Coordinator, Single
 from pyckpt.engine.leaves import Binder, ItemState
 from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
 from pyckpt.engine.stages import Stages
+from pyckpt.engine.staging_memory import Allocate
 from pyckpt.errors import UsageError
 
 __all__ = ["Framework", "Relay", "framework_for"]
@@ -43,6 +45,9 @@ class Framework(Protocol):
 
     def relay(self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions) -> Relay | None:
         """This process's items where ranks bring tensors together first; None where they save what they hold."""
+
+    def host_memory(self, items: Sequence[ItemState]) -> Allocate:
+        """What gives memory to copy these items to; what devices were asked to do with them before is done then."""
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
@@ -81,9 +86,7 @@ def _torch_wanted() -> bool:
 class NumpyFramework:
     """One process with NumPy arrays."""
 
-    def coordinator(
-        self, subject: str, *, collective: bool | None, timeout: float, silence: float
-    ) -> Coordinator:
+    def coordinator(self, subject: str, *, collective: bool | None, timeout: float, silence: float) -> Coordinator:
         """This process alone."""
         del subject, collective, timeout, silence
         return Single()
@@ -101,6 +104,11 @@ class NumpyFramework:
         """One process has everything whole."""
         del state, coordinator, options
         return None
+
+    def host_memory(self, items: Sequence[ItemState]) -> Allocate:
+        """Pages of the system; arrays are on the host."""
+        del items
+        return fresh_pages
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
@@ -132,5 +140,3 @@ class NumpyFramework:
         """There is one process."""
         del state
         return {}
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,11 @@ class BufferPool:
                 if sum(map(len, self._free.values())) < self._keep:
                     stock.append(view)
 
+    def forget(self) -> None:
+        """For a process that was forked: the pages are shared with its parent, which goes on using them."""
+        self._lock = threading.Lock()
+        self._free = {}
+
     def clear(self) -> None:
         """Gives all idle buffers back to the system."""
         with self._lock:
@@ -57,6 +63,8 @@ class BufferPool:
 
 staging = BufferPool()
 """Buffers of this process."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=staging.forget)
 
 
 class CountedStaging:
@@ -89,5 +97,3 @@ def copy_bytes(target: memoryview, source: memoryview) -> None:
         target[:] = source
     else:
         np.copyto(np.frombuffer(target, np.uint8), np.frombuffer(source, np.uint8))
-
-

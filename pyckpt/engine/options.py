@@ -52,6 +52,10 @@ class SaveOptions:
     tools then open their files as they lie."""
     whole_budget_bytes: int = 256 << 20
     """Memory on each rank for tensors that are brought together; one larger than half of it needs as much as itself."""
+    staging_bytes: int | None = None
+    """Memory on each rank for the copies of ``save_async``, of all saves in flight; None: as much as they need."""
+    max_in_flight: int = 1
+    """Saves of ``save_async`` that may go on at one time; the next call waits for the oldest."""
     parent: str | None = None
     """Digest of the checkpoint that this run was restored from."""
     accept_weak_store: bool = False
@@ -77,6 +81,8 @@ class SaveOptions:
             raise UsageError("usage.invalid", f"threads is {self.threads}, expected at least 1")
         if self.max_object_bytes < 1 or self.whole_budget_bytes < 1:
             raise UsageError("usage.invalid", "max_object_bytes and whole_budget_bytes must be positive")
+        if self.max_in_flight < 1 or (self.staging_bytes is not None and self.staging_bytes < 0):
+            raise UsageError("usage.invalid", "max_in_flight must be at least 1, staging_bytes not negative")
         if isinstance(self.layout, str) and self.layout != "whole":
             raise UsageError("usage.invalid", f"layout is {self.layout!r}, expected 'whole' or regions by item")
         if isinstance(self.whole, str):

@@ -33,6 +33,10 @@ class SaveReport:
     """Shards whose digests equal those of the newest earlier checkpoint."""
     compared_shards: int = 0
     warnings: tuple[str, ...] = ()
+    copied: int = 0
+    """Bytes of this rank that ``save_async`` copied before it returned."""
+    blocked: float = 0.0
+    """Seconds that the call of ``save_async`` took."""
     weak: bool = False
     """True if the store has no create-if-absent, and the root was created by a look and a plain write."""
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgpack
@@ -31,7 +32,7 @@ from pyckpt.engine.stored import StoredObject
 from pyckpt.engine.table import WriterTable, item_table, pack_table, unpack_table
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.whole_index import INDEX_NAME, whole_index
-from pyckpt.engine.write import write_objects
+from pyckpt.engine.write import Meter, write_objects
 from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, StoreError, UsageError
 from pyckpt.format.codecs import Chain
 from pyckpt.format.keys import attempt_marker_key, check_asset_names, check_item_name, join, root_key
@@ -48,6 +49,7 @@ STALE_WARNING = (
     "stale snapshot?"
 )
 
+_Listed = tuple[ObjectPlan, Sequence[Chain]]
 Program = tuple[str, str]
 """Name and version of what writes."""
 
@@ -65,6 +67,8 @@ class Request:
     program: Program
     stages: Stages | None = None
     """What makes the sources readable, where they are not from the beginning."""
+    release: Callable[[], None] | None = None
+    """Called when the sources of stage 0 are not read any more, where somebody waits to change them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ def save(
 
     def write() -> bytes:
         try:
-            return _write(store, name, collected, begun, options, coordinator, keys, clock, request.stages)
+            return _write(store, name, collected, begun, options, coordinator, keys, clock, request)
         except BaseException as error:
             if request.stages is not None:
                 # The others may wait for tensors from this rank.
@@ -207,7 +211,7 @@ def _write(
     coordinator: Coordinator,
     keys: list[str],
     clock: _Clock,
-    stages: Stages | None,
+    request: Request,
 ) -> bytes:
     _check_marker(store, join(name, attempt_marker_key(begun.attempt)), begun.marker, coordinator)
     threads = options.threads or default_threads()
@@ -215,40 +219,57 @@ def _write(
     keys += [join(name, each.key) for plan in plans for each in plan.objects]
     clock.lap("plan")
     listed = [(each, plan.chains) for plan in plans for each in plan.objects]
-    if stages is None:
-        stored = write_objects(store, name, listed, threads=threads, options=options)
+    prints: dict[str, bytes] = {}
+
+    def prove() -> None:
+        if coordinator.size > 1 and options.replicas in ("sample", "full"):
+            for plan in plans:
+                item = plan.state.name
+                prints[item] = fingerprints(plan.slots, mode=options.replicas, groups=begun.groups[item])
+
+    meter = Meter(sum(each.size for each, _ in listed), options.progress)
+    write = partial(write_objects, store, name, threads=threads, options=options, meter=meter)
+    if request.stages is not None:
+        stored = _write_stages(listed, request.stages, write)
+        prove()
+    elif request.release is not None:
+        stored = _write_live(listed, write, then=(prove, request.release))
     else:
-        stored = _write_stages(store, name, listed, stages, threads=threads, options=options)
-    prove = coordinator.size > 1 and options.replicas in ("sample", "full")
+        stored = write(listed)
+        prove()
     tables = {}
     at = 0
     for plan in plans:
         own = stored[at : at + len(plan.objects)]
         at += len(own)
-        groups = begun.groups[plan.state.name]
-        prints = fingerprints(plan.slots, mode=options.replicas, groups=groups) if prove else b""
-        tables[plan.state.name] = item_table(plan, own, prints, groups.plain, options)
+        item = plan.state.name
+        tables[item] = item_table(plan, own, prints.get(item, b""), begun.groups[item].plain, options)
     data = pack_table(WriterTable(tables, sum(each.size for each in stored)))
     clock.lap("write")
     return data
 
 
 def _write_stages(
-    store: Store,
-    name: str,
-    listed: Sequence[tuple[ObjectPlan, Sequence[Chain]]],
-    stages: Stages,
-    *,
-    threads: int,
-    options: SaveOptions,
+    listed: Sequence[_Listed], stages: Stages, write: Callable[[Sequence[_Listed]], list[StoredObject]]
 ) -> list[StoredObject]:
     """Writes the objects of each stage once its sources can be read; what is stored, in the order of the plans."""
+    parts = in_stages(stages, lambda stage: write([each for each in listed if each[0].stage == stage]))
+    stored = {id(each.plan): each for part in parts for each in part}
+    return [stored[id(plan)] for plan, _ in listed]
 
-    def write(stage: int) -> list[StoredObject]:
-        own = [each for each in listed if each[0].stage == stage]
-        return write_objects(store, name, own, threads=threads, options=options)
 
-    stored = {id(each.plan): each for part in in_stages(stages, write) for each in part}
+def _write_live(
+    listed: Sequence[_Listed],
+    write: Callable[[Sequence[_Listed]], list[StoredObject]],
+    *,
+    then: Sequence[Callable[[], None]],
+) -> list[StoredObject]:
+    """Writes the objects of stage 0, whose sources may change after ``then``, before all others."""
+    parts = write([each for each in listed if each[0].stage == 0])
+    for step in then:
+        step()
+    parts += write([each for each in listed if each[0].stage != 0])
+    stored = {id(each.plan): each for each in parts}
     return [stored[id(plan)] for plan, _ in listed]
 
 

@@ -24,7 +24,7 @@ from pyckpt.format.codecs import Chain
 from pyckpt.format.digest import digest_function
 from pyckpt.storage.base import ObjectWriter, Store
 
-__all__ = ["CHUNK_BYTES", "write_objects"]
+__all__ = ["CHUNK_BYTES", "Meter", "write_objects"]
 
 CHUNK_BYTES = 8 << 20
 """Bytes of one job and of one write: large enough for the device, small enough to stay in the cache."""
@@ -47,12 +47,13 @@ def write_objects(
     *,
     threads: int,
     options: SaveOptions,
+    meter: Meter,
 ) -> list[StoredObject]:
     """Writes the objects durably and gives what the manifest has to say of each, in order.
 
-    On any error the objects begun are taken back, and the first error is raised.
+    ``meter`` adds up over all calls of a save. On any error the objects begun are taken back, and the first error is
+    raised.
     """
-    meter = _Meter(sum(plan.size for plan, _ in plans), options.progress)
     begun: list[ObjectWriter] = []
     results: list[StoredObject | None] = [None] * len(plans)
     try:
@@ -86,13 +87,14 @@ def write_objects(
     return [result for result in results if result is not None]
 
 
-class _Meter:
+class Meter:
     """Adds up bytes done for the caller's progress display."""
 
     def __init__(self, total: int, report: Progress | None) -> None:
         self._total, self._report, self._done, self._lock = total, report, 0, Lock()
 
     def add(self, count: int) -> None:
+        """So many bytes more are done."""
         if self._report is not None:
             with self._lock:
                 self._done += count
@@ -127,7 +129,7 @@ def _chunks(plan: ObjectPlan, block: int) -> Iterator[_Chunk]:
 class _PlainObject:
     """One object whose stored bytes are the tensors' own."""
 
-    def __init__(self, plan: ObjectPlan, writer: ObjectWriter, options: SaveOptions, meter: _Meter) -> None:
+    def __init__(self, plan: ObjectPlan, writer: ObjectWriter, options: SaveOptions, meter: Meter) -> None:
         self.plan = plan
         self.writer = writer
         self._digest = digest_function(options.digest)
@@ -255,7 +257,7 @@ def _encoded_job(
     options: SaveOptions,
     results: list[StoredObject | None],
     index: int,
-    meter: _Meter,
+    meter: Meter,
     key: str,
 ) -> Callable[[], None]:
     def job() -> None:

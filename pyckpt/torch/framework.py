@@ -9,15 +9,20 @@ import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from pyckpt.engine.buffers import fresh_pages
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.leaves import Binder, ItemState
 from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
+from pyckpt.engine.slots import number_leaves
+from pyckpt.engine.staging_memory import Allocate
 from pyckpt.torch.bind import BindOptions, FreshBinder, binders
 from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.group import coordinator_for
 from pyckpt.torch.load_exchange import LoadExchanger
+from pyckpt.torch.pinned import locked_pages
+from pyckpt.torch.source import TensorSource
 from pyckpt.torch.whole import WholeTensors
 
 __all__ = ["TorchFramework"]
@@ -26,9 +31,7 @@ __all__ = ["TorchFramework"]
 class TorchFramework:
     """See ``pyckpt.frameworks.Framework``."""
 
-    def coordinator(
-        self, subject: str, *, collective: bool | None, timeout: float, silence: float
-    ) -> Coordinator:
+    def coordinator(self, subject: str, *, collective: bool | None, timeout: float, silence: float) -> Coordinator:
         """All ranks of the default process group, or this process alone."""
         return coordinator_for(subject, collective=collective, timeout=timeout, silence=silence)
 
@@ -38,13 +41,21 @@ class TorchFramework:
         """This rank's items."""
         return collect(state, rank=coordinator.rank, world_size=coordinator.size, layout=options.declared)
 
-    def relay(
-        self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions
-    ) -> WholeTensors | None:
+    def relay(self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions) -> WholeTensors | None:
         """Tensors brought together, if the options ask for that and there is more than one rank."""
         if coordinator.size == 1 or not options.wants_whole:
             return None
         return WholeTensors(state, coordinator, options)
+
+    def host_memory(self, items: Sequence[ItemState]) -> Allocate:
+        """Pinned memory if any tensor is on an accelerator. Waits for that: copies are made by other threads."""
+        leaves = (slot.leaf for item in items for slot in number_leaves(item))
+        sources = (piece.source for leaf in leaves for piece in leaf.pieces)
+        devices = {source.tensor.device for source in sources if isinstance(source, TensorSource)}
+        accelerators = [device for device in devices if device.type != "cpu"]
+        for device in accelerators:
+            torch.accelerator.synchronize(device)
+        return locked_pages if accelerators else fresh_pages
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]

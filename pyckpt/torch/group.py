@@ -37,6 +37,8 @@ _GONE = (RuntimeError, TimeoutError)
 
 _begun: Counter[str] = Counter()
 """Conversations that this process began, by subject. A rank that missed one about another subject stays in step."""
+_going_on: set[tuple[int, str]] = set()
+"""Rank and name of the conversations that this process is in: those of saves in the background, and one more."""
 
 
 def coordinator_for(
@@ -83,6 +85,7 @@ class GroupCoordinator:
         _begun[subject] += 1
         name = hashlib.sha256(f"{subject}#{_begun[subject]}".encode()).hexdigest()[:24]
         self._name = name
+        _going_on.add((rank, name))
         self.token = int(name, 16) % (1 << 15)
         self._subject = subject
         self._raw: Any = PrefixStore(f"pyckpt/{name}", store)
@@ -159,6 +162,7 @@ class GroupCoordinator:
     def close(self) -> None:
         """Ends the conversation. Rank 0 waits a moment until all have heard the last word: it may host the store."""
         self._stop.set()
+        _going_on.discard((self.rank, self._name))
         try:
             with suppress(*_GONE):
                 self._say_goodbye()
@@ -247,7 +251,8 @@ class GroupCoordinator:
             astray: dict[int, tuple[str, str]] = {}
             for rank in waiting:
                 entry = self._lobby.get(str(rank)) if self._lobby.check([str(rank)]) else b""
-                if not entry or entry.startswith(self._name.encode()):
+                # Whoever waits in another conversation that this rank is in, too, will be answered there.
+                if not entry or (self.rank, entry.partition(b"\n")[0].decode()) in _going_on:
                     continue
                 first = seen.setdefault(rank, (entry, now))
                 if first[0] != entry:

@@ -8,10 +8,11 @@ import torch
 
 from pyckpt.engine.buffers import BufferPool, fresh_pages
 
-__all__ = ["pinned"]
+__all__ = ["locked_pages", "pinned"]
 
 
-def _locked_pages(size: int) -> memoryview:
+def locked_pages(size: int) -> memoryview:
+    """Host memory that a device copies from and to fast, where there is a device."""
     try:
         return torch.empty(size, dtype=torch.uint8, pin_memory=True).numpy().data
     except RuntimeError:
@@ -19,5 +20,5 @@ def _locked_pages(size: int) -> memoryview:
         return fresh_pages(size)
 
 
-pinned: Final = BufferPool(allocate=_locked_pages)
+pinned: Final = BufferPool(allocate=locked_pages)
 """Buffers of this process for copies to and from accelerators."""

@@ -37,6 +37,22 @@ def test_device_to_device(tmp_path):
             assert torch.equal(its_optimizer.state[theirs][name], tensor)
 
 
+def test_saved_in_the_background(tmp_path):
+    device = torch.accelerator.current_accelerator()
+    model, optimizer = trained(device, 0)
+    module = torch.get_device_module(device)
+    with module.stream(module.Stream()):
+        for parameter in model.parameters():
+            parameter.data.mul_(3)
+        want = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        handle = pyckpt.save_async(tmp_path / "step", {"model": model, "optimizer": optimizer})
+        for parameter in model.parameters():
+            parameter.data.zero_()
+    handle.wait()
+    loaded = pyckpt.load(tmp_path / "step", items=["model"], device=device)["model"]
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in want.items())
+
+
 def test_fresh_tensors_on_the_device(tmp_path):
     device = torch.accelerator.current_accelerator()
     model, _ = trained(device, 0)
