@@ -336,8 +336,10 @@ def test_forked_child_is_refused(url):
 
 
 WAITING = """
-import sys, time
+import signal, sys
 from pyckpt.storage.url import open_store
+# A process that was started in the background may have inherited that interrupts are ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 store = open_store(sys.argv[1])
 print("ready", flush=True)
 try:

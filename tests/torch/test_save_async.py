@@ -333,7 +333,9 @@ def test_an_interrupt_ends_the_wait(tmp_path, place):
 def child(url, queue):
     # Its end must not wait for the parent's save, and its own staging memory is not the parent's.
     idle = staging_memory.idle_bytes
-    pyckpt.save_async(url, {"x": torch.full((1 << 18,), 7.0)}).wait()
+    # torch's own threads do not survive a fork: it would wait for them to fill so large a tensor.
+    values = torch.from_numpy(np.full(1 << 18, 7.0, np.float32))
+    pyckpt.save_async(url, {"x": values}).wait()
     queue.put(idle)
 
 
