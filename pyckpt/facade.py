@@ -46,14 +46,16 @@ def save(
     *,
     metadata: Mapping[str, object] | None = None,
     assets: Mapping[str, Mapping[str, Url | bytes]] | None = None,
+    carry: Mapping[str, Url | tuple[Url, str]] | None = None,
     options: SaveOptions | None = None,
 ) -> SaveReport:
     """Saves ``state`` (item name -> module, optimizer, scheduler, RNG(), nested values) as one checkpoint.
 
     All ranks of the default process group call it together. The checkpoint exists once the call returns, and not at
     all if it raises. ``metadata`` is any JSON-like mapping (step, metrics, …); ``assets`` are files kept with an item,
-    ``{item: {name: path or bytes}}``. Waits for saves that ``save_async`` began. Raises PyckptError with a code; see
-    ``pyckpt.errors``.
+    ``{item: {name: path or bytes}}``. ``carry`` takes items over from earlier checkpoints of the same store without
+    writing them, ``{item: checkpoint}`` or ``{item: (checkpoint, its name there)}``. Waits for saves that
+    ``save_async`` began. Raises PyckptError with a code; see ``pyckpt.errors``.
     """
     options = options or SaveOptions()
     store, name = _locate(url, io=options.io)
@@ -75,7 +77,7 @@ def save(
                 files.update(_read_assets(assets))
             return framework.collect(state, coordinator, options) if relay is None else relay.items
 
-        request = Request(collect, described, files, PROGRAM, relay)
+        request = Request(collect, described, files, PROGRAM, relay, carry=_sources(carry))
         with no_cycle_collection():
             return save_checkpoint(store, name, request, options=options, coordinator=coordinator)
     finally:
@@ -88,6 +90,7 @@ def save_async(
     *,
     metadata: Mapping[str, object] | None = None,
     assets: Mapping[str, Mapping[str, Url | bytes]] | None = None,
+    carry: Mapping[str, Url | tuple[Url, str]] | None = None,
     options: SaveOptions | None = None,
 ) -> SaveHandle:
     """Like ``save``, and returns as soon as the state is copied; what was there at the call is what is saved.
@@ -115,6 +118,7 @@ def save_async(
     save = partial(save_snapshot, store, name, coordinator=coordinator, options=options, program=PROGRAM, handle=handle)
     try:
         _raise(missed)
+        carried = _sources(carry)
         described = {**framework.parallel(state), **copy.deepcopy(dict(metadata or {}))}
         files = _read_assets(assets) if coordinator.rank == 0 else {}
         with no_cycle_collection():
@@ -133,7 +137,7 @@ def save_async(
         raise
     if not snapshot.live:
         handle.release()
-    flights.begin(handle, partial(save, snapshot, described, files))
+    flights.begin(handle, partial(save, snapshot, described, files, carried))
     handle.stay()
     return handle
 
@@ -254,6 +258,11 @@ def _raise(error: BaseException | None) -> None:
     """Raises the error of an earlier save, if there is one."""
     if error is not None:
         raise error
+
+
+def _sources(carry: Mapping[str, Url | tuple[Url, str]] | None) -> dict[str, tuple[Url, str]]:
+    """Where items are carried over from, and what they are called there."""
+    return {item: each if isinstance(each, tuple) else (each, item) for item, each in (carry or {}).items()}
 
 
 def _read_assets(assets: Mapping[str, Mapping[str, Url | bytes]] | None) -> dict[str, dict[str, bytes]]:

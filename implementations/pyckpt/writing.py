@@ -31,8 +31,6 @@ class _Fails(Exception):
 def write(request, stage):
     """One save, of one writer or of several."""
     stage.phase = "save"
-    if request.get("carry"):
-        raise Unsupported("carry")
     check_checkpoint_name(request["checkpoint"])
     writers = request["writers"]
     specs = request["items"]
@@ -44,6 +42,7 @@ def write(request, stage):
         for name, spec in specs.items()
         if spec.get("assets")
     }
+    carry = {item: (each["checkpoint"], each["item"]) for item, each in request.get("carry", {}).items()}
     coordinators = [Single()] if len(writers) == 1 else thread_coordinators(len(writers), request.get("deadline") or 10)
     alive = [each for each in coordinators if writers[each.rank].get("fault") != "dies"]
 
@@ -61,7 +60,7 @@ def write(request, stage):
 
         program = ("pyckpt-adapter", pyckpt.__version__)
         return save(
-            store, request["checkpoint"], Request(collect, metadata, assets, program),
+            store, request["checkpoint"], Request(collect, metadata, assets, program, carry=carry),
             options=options, coordinator=coordinator,
         )  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -58,6 +59,9 @@ class SaveOptions:
     """Saves of ``save_async`` that may go on at one time; the next call waits for the oldest."""
     parent: str | None = None
     """Digest of the checkpoint that this run was restored from."""
+    reference: str | os.PathLike[str] | None = None
+    """An earlier checkpoint of the same store, by URL or name, or ``newest``: shards that are the same there, by the
+    digests of all their bytes, are referenced instead of written."""
     accept_weak_store: bool = False
     """Save to a store that has no create-if-absent, too: then one process at a time may save a name."""
     progress: Progress | None = None
@@ -87,6 +91,13 @@ class SaveOptions:
             raise UsageError("usage.invalid", f"layout is {self.layout!r}, expected 'whole' or regions by item")
         if isinstance(self.whole, str):
             raise UsageError("usage.invalid", f"whole is {self.whole!r}, expected True or names of items")
+        if self.reference is not None and (isinstance(self.layout, str) or self.whole is True):
+            raise UsageError(
+                "usage.invalid",
+                "files that open as they lie can't leave out what another checkpoint has",
+                key="reference",
+                hint="name the items that are to be whole: the others can be referenced",
+            )
 
     @property
     def declared(self) -> Mapping[str, Any]:

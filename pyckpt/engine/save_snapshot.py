@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from pyckpt.engine.background import SaveHandle
+from pyckpt.engine.carry import Sources
 from pyckpt.engine.commit import Assets
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.leaves import ItemState
@@ -33,6 +34,7 @@ def save_snapshot(
     taken: Snapshot | BaseException,
     metadata: Mapping[str, object] | None = None,
     assets: Assets | None = None,
+    carry: Sources | None = None,
     *,
     coordinator: Coordinator,
     options: SaveOptions,
@@ -50,7 +52,8 @@ def save_snapshot(
         return taken.items
 
     blocks = isinstance(taken, Snapshot) and taken.live > 0
-    request = Request(collect, metadata or {}, assets or {}, program, release=handle.release if blocks else None)
+    release = handle.release if blocks else None
+    request = Request(collect, metadata or {}, assets or {}, program, release=release, carry=carry or {})
     try:
         report = save(store, name, request, options=options, coordinator=coordinator)
     finally:

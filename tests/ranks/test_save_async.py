@@ -42,19 +42,19 @@ class SlowStore:
 
 def slow_down(seconds):
     from pyckpt import facade
-    from pyckpt.engine import save
+    from pyckpt.engine import writer
 
-    opened, proved = facade.open_store, save.fingerprints
+    opened, proved = facade.open_store, writer.fingerprints
 
     def late_prints(*args, **more):
         time.sleep(seconds / 2)
         return proved(*args, **more)
 
     facade.open_store = lambda url, **more: SlowStore(opened(url, **more), seconds)
-    save.fingerprints = late_prints
+    writer.fingerprints = late_prints
 
     def undo():
-        facade.open_store, save.fingerprints = opened, proved
+        facade.open_store, writer.fingerprints = opened, proved
 
     return undo
 
