@@ -270,7 +270,7 @@ def copies_damage(oracle: Patches) -> None:
 @mutant("lifecycle", hints=["copy-again"])
 def copies_once_only(oracle: Patches) -> None:
     """Takes a checkpoint that is there already for another one."""
-    oracle.edit(copying.copy, ', MAX_ROOT_BYTES) == data:  # SCF-COPY-007', ', MAX_ROOT_BYTES) == b"":')
+    oracle.edit(copying.copy, ", MAX_ROOT_BYTES) == data:  # SCF-COPY-007", ', MAX_ROOT_BYTES) == b"":')
 
 
 @mutant("lifecycle", hints=["copy-unknown"])

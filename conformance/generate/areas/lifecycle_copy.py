@@ -21,9 +21,9 @@ def cases() -> Iterator[Case]:
     yield _copy("plain", "All objects, byte for byte, and the same root digest", both, _PLAIN)
     yield _copy("renamed", "A copy under another name", both, _PLAIN, target="other")
     yield Case(
-        "copy-again", "The target has this very checkpoint: a success, and nothing changes", ["SCF-COPY-007"], "lifecycle",
-        [_request("c", ok(digest=root_digest(_PLAIN)))], files=checkpoint(_PLAIN), stores={"main": {}, "other": {}},
-        more_files={"other": checkpoint(_PLAIN)}, options=["copy"],
+        "copy-again", "The target has this very checkpoint: a success, and nothing changes", ["SCF-COPY-007"],
+        "lifecycle", [_request("c", ok(digest=root_digest(_PLAIN)))], files=checkpoint(_PLAIN),
+        stores={"main": {}, "other": {}}, more_files={"other": checkpoint(_PLAIN)}, options=["copy"],
         after={"main": {"unchanged": True}, "other": {"unchanged": True}},
     )  # fmt: skip
     unknown = _PLAIN.with_(
