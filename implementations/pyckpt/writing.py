@@ -70,14 +70,17 @@ def write(request, stage):
     failures = [each for each in outcomes if isinstance(each, BaseException)]
     if failures:
         chosen = min(failures, key=_weight)
-        stage.phase = "commit" if getattr(chosen, "code", "") in COMMIT_CODES else "save"
+        code = getattr(chosen, "code", "")
+        stage.phase = "commit" if code in COMMIT_CODES else "open" if code == "checkpoint.missing" else "save"
         raise chosen
     report = outcomes[0]
     warnings = ["unchanged"] if any("stale" in text for text in report.warnings) else []
     return {"digest": report.digest, "attempt": report.attempt, "weak": report.weak, "warnings": warnings}
 
 
-COMMIT_CODES = ("state.diverged", "tiling.inexact", "external.missing", "external.digest", "store.condition")
+COMMIT_CODES = (
+    "state.diverged", "tiling.inexact", "external.missing", "external.digest", "store.condition", "feature.unsupported",
+)  # fmt: skip
 
 
 def _weight(error):
