@@ -28,6 +28,7 @@ from pyckpt.format.digest import DIGESTS
 from pyckpt.format.keys import check_checkpoint_name, root_key
 from pyckpt.format.root import decode_root
 from pyckpt.storage.base import AlreadyThere, ObjectInfo, Store
+from pyckpt.storage.local import LocalStore
 from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["copy_checkpoint"]
@@ -129,10 +130,15 @@ class _Copy:
         small = list(self._small_to_send(found, held))
         data = self._data_to_send(found, held, meter)
         self.sent = sum(each.size for each, _ in small) + sum(each.size for each in data)
-        jobs = [partial(send_small, self.source, self.target, each, renew=renew) for each, renew in small]
+        meter.add(self.plan.bytes - sum(each.size for each in self.plan.data) - sum(each.size for each, _ in small))
+
+        def send(what: SmallObject, *, renew: bool) -> None:
+            send_small(self.source, self.target, what, renew=renew)
+            meter.add(what.size)
+
         send_objects(self.source, self.target, data, threads=self.threads, count=meter.add)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="pyckpt-copy") as pool:
-            run_all(pool, jobs)
+            run_all(pool, [partial(send, each, renew=renew) for each, renew in small])
         self._check_all()
 
     def _small_to_send(self, found: dict[str, ObjectInfo], held: Held) -> Iterator[tuple[SmallObject, bool]]:
@@ -148,7 +154,8 @@ class _Copy:
                     raise _other_bytes(what.target, holder, f"{what.kind}.digest")
                 if what.kind == "asset" and not is_equal:
                     raise taken(what)
-                yield what, what.kind == "manifest" or deleted or not self._is_fresh(found[what.target])
+                if not is_equal or deleted or not self._is_fresh(found[what.target]):
+                    yield what, True
 
     def _data_to_send(self, found: dict[str, ObjectInfo], held: Held, meter: Meter) -> list[DataObject]:
         """Data objects to be sent: those that the target lacks, or has with other bytes, or that are too old."""
@@ -198,6 +205,8 @@ class _Copy:
                 hint="was garbage collected there with a short grace period? Copy again",
             )
         fallen = find_fallen(self.target, self.relied)
+        if isinstance(self.target, LocalStore):
+            self.target.settle(self.plan.targets)
         if fallen is not None:
             raise Corrupt(
                 "external.missing",
