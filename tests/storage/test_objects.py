@@ -23,7 +23,8 @@ from pyckpt.errors import AlreadyExists, StoreError, UsageError
 from pyckpt.storage.base import AlreadyThere, ObjectMissing
 from pyckpt.storage.fsspec_store import FsspecStore
 from pyckpt.storage.objects import ObjectStore
-from pyckpt.storage.objects_options import ObjectOptions, place
+from pyckpt.storage.objects_options import ObjectOptions
+from pyckpt.storage.objects_s3 import place
 from pyckpt.storage.testing import StoreContract, write_object
 from pyckpt.storage.url import checkpoint_url, open_store, split_url
 from tests.storage.faulty_net import FaultyNet
@@ -408,8 +409,11 @@ def test_refused_urls(url):
 def test_which_engine(monkeypatch):
     assert isinstance(open_store("s3://b/run", anon=True), FsspecStore)
     assert isinstance(open_store("S3://b/run"), ObjectStore)
-    with pytest.raises(UsageError):
-        open_store("gs://b/run", objects=ObjectOptions())
+    assert isinstance(open_store("az://c/run?account=a", objects=ObjectOptions(anonymous=True)), ObjectStore)
+    assert isinstance(open_store("gs://b/run", objects=ObjectOptions(anonymous=True)), ObjectStore)
+    for other in ("memory://b/run", "gcs://b/run", "file:///run"):
+        with pytest.raises(UsageError):
+            open_store(other, objects=ObjectOptions())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert isinstance(open_store("s3://b/run"), FsspecStore)
     with pytest.raises(UsageError, match=r"pyckpt\[s3\]"):
