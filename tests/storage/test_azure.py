@@ -14,8 +14,9 @@ import pyckpt
 from pyckpt.errors import AlreadyExists, StoreError, UsageError
 from pyckpt.storage.objects import ObjectStore
 from pyckpt.storage.objects_options import ObjectOptions
-from pyckpt.storage.testing import StoreContract, write_object
 from pyckpt.storage.url import open_store
+from pyckpt.testing import StoreSuite
+from pyckpt.testing.objects import write_object
 from tests.storage.azurite import ACCOUNT, CONTAINER, KEY
 
 MIB = 1 << 20
@@ -27,7 +28,7 @@ def options(server, **changes):
     return ObjectOptions(**{**given, **changes})
 
 
-class TestAzurite(StoreContract):
+class TestAzurite(StoreSuite):
     big = 17 * MIB + 123  # two blocks
 
     @pytest.fixture

@@ -25,8 +25,9 @@ from pyckpt.storage.fsspec_store import FsspecStore
 from pyckpt.storage.objects import ObjectStore
 from pyckpt.storage.objects_options import ObjectOptions
 from pyckpt.storage.objects_s3 import place
-from pyckpt.storage.testing import StoreContract, write_object
 from pyckpt.storage.url import checkpoint_url, open_store, split_url
+from pyckpt.testing import StoreSuite
+from pyckpt.testing.objects import write_object
 from tests.storage.faulty_net import FaultyNet
 from tests.storage.seaweed import ACCESS, SECRET, serving, weed_binary
 
@@ -56,7 +57,7 @@ def url(weed_place, weed_environment):
     return f"s3://{weed_place}/runs/a"
 
 
-class TestSeaweed(StoreContract):
+class TestSeaweed(StoreSuite):
     big = 37 * MIB + 123  # three parts
 
     @pytest.fixture
@@ -64,7 +65,7 @@ class TestSeaweed(StoreContract):
         return ObjectStore(f"s3://{weed_place}/deep/run", options(seaweed.endpoint))
 
 
-class TestMoto(StoreContract):
+class TestMoto(StoreSuite):
     big = 17 * MIB + 123
 
     @pytest.fixture
@@ -80,8 +81,8 @@ class TestMoto(StoreContract):
 def test_bucket_without_prefix(seaweed):
     seaweed.client().create_bucket(Bucket="root")
     store = ObjectStore("s3://root/", options(seaweed.endpoint, range_bytes=1000))
-    StoreContract().test_listing(store)
-    StoreContract().test_ranges(store)
+    StoreSuite().test_listing(store)
+    StoreSuite().test_ranges(store)
 
 
 def test_condition_is_native_and_the_probe_leaves_nothing(store, seaweed, weed_place):
