@@ -122,7 +122,7 @@ def save_async(
             hint="use save for layout='whole' or whole=, or export the checkpoint afterwards",
         )
     store, name = _locate(url, io=options.io)
-    handle = SaveHandle(f"{store.url.rstrip('/')}/{name}")
+    handle = SaveHandle(checkpoint_url(store.url, name))
     framework = framework_for("auto")
     missed = flights.make_room(options.max_in_flight)
     # Here and not in the background: conversations are told apart by the order of calls.

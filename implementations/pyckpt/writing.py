@@ -14,7 +14,7 @@ from pyckpt.engine.memory import MemorySource
 from pyckpt.engine.open import root_bytes
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.save import Request, save
-from pyckpt.engine.testing import thread_coordinators, together
+from pyckpt.testing.writers import thread_coordinators, together
 from pyckpt.errors import PyckptError
 from pyckpt.format.dtypes import dtype_of
 from pyckpt.format.geometry import region_problem

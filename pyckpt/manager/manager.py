@@ -28,7 +28,7 @@ from pyckpt.manager.restore import OnDamage, Restoration, RestoreProof
 from pyckpt.manager.retention import Proof, Retention
 from pyckpt.manager.stored import parse_metrics
 from pyckpt.manager.when import BeforePreemption, Every, EveryNSteps, SavePolicy
-from pyckpt.storage.url import open_store
+from pyckpt.storage.url import checkpoint_url, open_store
 
 __all__ = ["CheckpointManager"]
 
@@ -205,7 +205,7 @@ class CheckpointManager:
             return None
         metadata = {**self._metadata, "step": step, "metrics": numbers, **({"pinned": True} if pin else {})}
         report = facade.save(
-            f"{self._store.url.rstrip('/')}/{name}",
+            checkpoint_url(self._store.url, name),
             chosen,
             metadata=metadata,
             options=replace(self._options, parent=self._parent),

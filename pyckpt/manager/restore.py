@@ -19,6 +19,7 @@ from pyckpt.manager.events import PassedOver, Restored
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.stored import DAMAGE, own_checkpoints
 from pyckpt.storage.base import Store
+from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["OnDamage", "Restoration", "RestoreProof"]
 
@@ -90,7 +91,7 @@ class Restoration:
                     raise NotFound(
                         "checkpoint.missing",
                         f"there is no checkpoint of step {self.step}",
-                        key=f"{self.store.url.rstrip('/')}/{asked}",
+                        key=checkpoint_url(self.store.url, asked),
                         hint="pyckpt.list(store) shows those that exist",
                     )
             packed: bytes = msgpack.packb([names, [[each.name, each.code, each.why] for each in broken]])
@@ -110,7 +111,7 @@ class Restoration:
 
         def look(_: Sequence[bytes]) -> bytes:
             try:
-                findings = facade.verify(f"{self.store.url.rstrip('/')}/{name}").findings
+                findings = facade.verify(checkpoint_url(self.store.url, name)).findings
                 found = [[each.code, str(each)] for each in findings[:1]]
             except NotFound as error:
                 found = [[error.code, str(error)]]
@@ -126,7 +127,7 @@ class Restoration:
         loaded: Loaded | None = None
         options = replace(self.options, verify=False) if self.verify == "none" else self.options
         try:
-            loaded = facade.load_report(f"{self.store.url.rstrip('/')}/{name}", into=into, options=options)
+            loaded = facade.load_report(checkpoint_url(self.store.url, name), into=into, options=options)
         except Exception as error:  # noqa: BLE001 - the others have to hear of it, whatever it is
             own = error
         answer = round_trip(self.coordinator, "restored", lambda: msgpack.packb(_codes(own)), _verdict)

@@ -13,7 +13,7 @@ from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.base import AlreadyThere, ObjectMissing
 from pyckpt.storage.fsspec_files import object_info
 from pyckpt.storage.fsspec_store import FsspecStore
-from pyckpt.storage.testing import StoreContract
+from pyckpt.testing import StoreSuite
 
 
 class Memory(MemoryFileSystem):
@@ -74,7 +74,7 @@ def make(kind):
     return FsspecStore((kind(), "/bucket/run"))
 
 
-class TestEmulated(StoreContract):
+class TestEmulated(StoreSuite):
     big = 10_000
 
     @pytest.fixture(params=[Overwrites, Ignorant, Liar])

@@ -23,9 +23,11 @@ from pyckpt.errors import AlreadyExists, StoreError, UsageError
 from pyckpt.storage.base import AlreadyThere, ObjectMissing
 from pyckpt.storage.fsspec_store import FsspecStore
 from pyckpt.storage.objects import ObjectStore
-from pyckpt.storage.objects_options import ObjectOptions, place
-from pyckpt.storage.testing import StoreContract, write_object
+from pyckpt.storage.objects_options import ObjectOptions
+from pyckpt.storage.objects_s3 import place
 from pyckpt.storage.url import checkpoint_url, open_store, split_url
+from pyckpt.testing import StoreSuite
+from pyckpt.testing.objects import write_object
 from tests.storage.faulty_net import FaultyNet
 from tests.storage.seaweed import ACCESS, SECRET, serving, weed_binary
 
@@ -55,7 +57,7 @@ def url(weed_place, weed_environment):
     return f"s3://{weed_place}/runs/a"
 
 
-class TestSeaweed(StoreContract):
+class TestSeaweed(StoreSuite):
     big = 37 * MIB + 123  # three parts
 
     @pytest.fixture
@@ -63,7 +65,7 @@ class TestSeaweed(StoreContract):
         return ObjectStore(f"s3://{weed_place}/deep/run", options(seaweed.endpoint))
 
 
-class TestMoto(StoreContract):
+class TestMoto(StoreSuite):
     big = 17 * MIB + 123
 
     @pytest.fixture
@@ -79,8 +81,8 @@ class TestMoto(StoreContract):
 def test_bucket_without_prefix(seaweed):
     seaweed.client().create_bucket(Bucket="root")
     store = ObjectStore("s3://root/", options(seaweed.endpoint, range_bytes=1000))
-    StoreContract().test_listing(store)
-    StoreContract().test_ranges(store)
+    StoreSuite().test_listing(store)
+    StoreSuite().test_ranges(store)
 
 
 def test_condition_is_native_and_the_probe_leaves_nothing(store, seaweed, weed_place):
@@ -408,8 +410,11 @@ def test_refused_urls(url):
 def test_which_engine(monkeypatch):
     assert isinstance(open_store("s3://b/run", anon=True), FsspecStore)
     assert isinstance(open_store("S3://b/run"), ObjectStore)
-    with pytest.raises(UsageError):
-        open_store("gs://b/run", objects=ObjectOptions())
+    assert isinstance(open_store("az://c/run?account=a", objects=ObjectOptions(anonymous=True)), ObjectStore)
+    assert isinstance(open_store("gs://b/run", objects=ObjectOptions(anonymous=True)), ObjectStore)
+    for other in ("memory://b/run", "gcs://b/run", "file:///run"):
+        with pytest.raises(UsageError):
+            open_store(other, objects=ObjectOptions())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert isinstance(open_store("s3://b/run"), FsspecStore)
     with pytest.raises(UsageError, match=r"pyckpt\[s3\]"):
