@@ -40,7 +40,7 @@ from pyckpt.format.root import decode_root
 from pyckpt.storage.base import AlreadyThere, Store
 from pyckpt.storage.url import checkpoint_url
 
-__all__ = ["Program", "Request", "save"]
+__all__ = ["Program", "Request", "SaveSkipped", "save"]
 
 MARKER_SECONDS = 5.0
 """How long a rank looks for the coordinator's marker: network file systems show new names late."""
@@ -49,6 +49,7 @@ STALE_WARNING = (
     "stale snapshot?"
 )
 
+_SKIP: bytes = msgpack.packb(None)
 _Listed = tuple[ObjectPlan, Sequence[Chain]]
 Program = tuple[str, str]
 """Name and version of what writes."""
@@ -58,8 +59,8 @@ Program = tuple[str, str]
 class Request:
     """What one rank asks to be saved."""
 
-    collect: Callable[[], Sequence[ItemState]]
-    """Gives this rank's items; called once, its errors are told to all ranks."""
+    collect: Callable[[], Sequence[ItemState] | None]
+    """Gives this rank's items, or None if it would rather not save; called once, its errors are told to all ranks."""
     metadata: Mapping[str, object]
     """The coordinator's counts; ``collect`` may still fill it."""
     assets: Assets
@@ -69,6 +70,10 @@ class Request:
     """What makes the sources readable, where they are not from the beginning."""
     release: Callable[[], None] | None = None
     """Called when the sources of stage 0 are not read any more, where somebody waits to change them."""
+
+
+class SaveSkipped(SaveAborted):
+    """A rank would rather not save, so nobody does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,13 +93,17 @@ def save(
     """Saves the items of all ranks as the checkpoint ``name``; all ranks return once the root exists.
 
     On any error, on any rank, all ranks raise, nothing is committed, and what was written is removed as far as
-    possible. Raises AlreadyExists, UnsupportedState, UsageError, StateDiverged, RankError, StoreError.
+    possible. SaveSkipped on all ranks if one would rather not save. Raises AlreadyExists, UnsupportedState, UsageError,
+    StateDiverged, RankError, StoreError.
     """
     clock = _Clock()
     collected: list[tuple[ItemState, tuple[Slot, ...]]] = []
 
     def collect() -> bytes:
-        for item in request.collect():
+        items = request.collect()
+        if items is None:
+            return _SKIP
+        for item in items:
             check_item_name(item.name)
             collected.append((item, number_leaves(item)))
         clock.lap("collect")
@@ -105,6 +114,8 @@ def save(
     answer = round_trip(
         coordinator, "begin", collect, lambda structures: _begin(store, name, request, structures, options)
     )
+    if answer == _SKIP:
+        raise SaveSkipped("save.aborted", "skipped: enough saves are in flight", key=name)
     begun = _parse_begin(answer, coordinator.rank)
     clock.lap("begin")
     keys: list[str] = []
@@ -170,6 +181,8 @@ class _Clock:
 def _begin(
     store: Store, name: str, request: Request, structures: Sequence[bytes], options: SaveOptions
 ) -> bytes:
+    if _SKIP in structures:
+        return _SKIP
     if store.info(root_key(name)) is not None:
         raise exists(store, name)
     for item, files in request.assets.items():
