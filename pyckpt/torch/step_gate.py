@@ -1,4 +1,4 @@
-"""Lets no optimizer step before what it changes has been copied.
+"""Lets no optimizer step, and no exchange fill tensors, before what they change has been copied.
 
 One hook for all optimizers of the process, in front of every other hook: of hooks that belong to an optimizer torch
 runs the global ones first, and a hook that was registered earlier may change weights. It also sees optimizers that are
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
 
 import torch
@@ -67,9 +67,13 @@ class StepGate:
     def before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
         """The hook."""
         del args, kwargs
+        if self._held:
+            self.before_change([param for group in optimizer.param_groups for param in group["params"]])
+
+    def before_change(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Returns once these tensors may change."""
         for copy, memory in self._held:
-            params = (param for group in optimizer.param_groups for param in group["params"])
-            if any(memory_of(param) in memory for param in params):
+            if any(memory_of(tensor) in memory for tensor in tensors):
                 copy.let_go()
 
     def _stand_in_front(self) -> None:

@@ -211,7 +211,7 @@ def buffer_beside(model):
         flat[at : at + param.numel()] = param.detach().view(-1)
         param.data = flat[at : at + param.numel()].view(param.shape)
         at += param.numel()
-    model.register_buffer("rest", flat[at:])
+    model.register_buffer("rest", flat[at:], persistent=False)
     return {"model": model, "optimizer": torch.optim.SGD(model.parameters())}
 
 
@@ -257,12 +257,23 @@ def other_weights(model):
 
 
 def one_number(model):
+    with torch.no_grad():
+        model.body[0].weight[20, 7] += 1
+
+
+def one_number_past_the_version(model):
     model.body[0].weight.data[20, 7] += 1
 
 
 @pytest.mark.parametrize(
     ("change", "debug"),
-    [(in_place, False), (past_the_version, False), (other_weights, False), (one_number, True)],
+    [
+        (in_place, False),
+        (past_the_version, False),
+        (other_weights, False),
+        (one_number, False),
+        (one_number_past_the_version, True),
+    ],
 )
 def test_a_change_by_hand_fails_the_save_and_is_named(tmp_path, copies, change, debug):
     model = Network()
@@ -306,6 +317,20 @@ def test_a_load_into_what_is_being_copied_waits(tmp_path, copies):
     handle.wait()
     assert same(pyckpt.load(tmp_path / "2")["model"], want)
     assert not same(model.state_dict(), want)
+
+
+def test_an_exchange_into_what_is_being_copied_waits(tmp_path, copies):
+    model, other = Network(), Network()
+    with torch.no_grad():
+        other.body[0].weight.mul_(3)
+    want = frozen(model.state_dict())
+    state = {"model": model, "optimizer": torch.optim.AdamW(model.parameters())}
+    handle = pyckpt.save_async(tmp_path / "1", state, options=OVERLAP)
+    copies.soon()
+    pyckpt.reshard(other, model)
+    assert same(model.state_dict(), other.state_dict())
+    handle.wait()
+    assert same(pyckpt.load(tmp_path / "1")["model"], want)
 
 
 def test_two_saves_of_one_state(tmp_path, copies):
