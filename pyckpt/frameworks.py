@@ -14,6 +14,7 @@ import numpy as np
 
 from pyckpt.engine.buffers import fresh_pages
 from pyckpt.engine.coordinator import Coordinator, Single
+from pyckpt.engine.late_copy import LateState
 from pyckpt.engine.leaves import Binder, ItemState
 from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
@@ -45,6 +46,9 @@ class Framework(Protocol):
 
     def relay(self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions) -> Relay | None:
         """This process's items where ranks bring tensors together first; None where they save what they hold."""
+
+    def late(self, state: Mapping[str, object], items: Sequence[ItemState]) -> LateState | None:
+        """What of these items nobody changes before a moment that can be waited at; None if nothing is."""
 
     def host_memory(self, items: Sequence[ItemState]) -> Allocate:
         """What gives memory to copy these items to; what devices were asked to do with them before is done then."""
@@ -103,6 +107,11 @@ class NumpyFramework:
     def relay(self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions) -> Relay | None:
         """One process has everything whole."""
         del state, coordinator, options
+        return None
+
+    def late(self, state: Mapping[str, object], items: Sequence[ItemState]) -> LateState | None:
+        """Anybody may change an array at any time."""
+        del state, items
         return None
 
     def host_memory(self, items: Sequence[ItemState]) -> Allocate:

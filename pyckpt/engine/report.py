@@ -39,9 +39,11 @@ class SaveReport:
     compared_shards: int = 0
     warnings: tuple[str, ...] = ()
     copied: int = 0
-    """Bytes of this rank that ``save_async`` copied before it returned."""
+    """Bytes of this rank that ``save_async`` copied."""
+    copied_late: int = 0
+    """How many of them it copied after it had returned."""
     blocked: float = 0.0
-    """Seconds that the call of ``save_async`` took."""
+    """Seconds for which ``save_async`` held the caller up: in the call, and in the next ``step()``."""
     weak: bool = False
     """True if the store has no create-if-absent, and the root was created by a look and a plain write."""
 

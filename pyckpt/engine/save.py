@@ -39,7 +39,7 @@ from pyckpt.format.root import decode_root
 from pyckpt.storage.base import AlreadyThere, Store
 from pyckpt.storage.url import checkpoint_url
 
-__all__ = ["Program", "Request", "save"]
+__all__ = ["Program", "Request", "SaveSkipped", "save"]
 
 MARKER_SECONDS = 5.0
 """How long a rank looks for the coordinator's marker: network file systems show new names late."""
@@ -48,6 +48,7 @@ STALE_WARNING = (
     "stale snapshot?"
 )
 
+_SKIP: bytes = msgpack.packb(None)
 Program = tuple[str, str]
 """Name and version of what writes."""
 
@@ -56,8 +57,8 @@ Program = tuple[str, str]
 class Request:
     """What one rank asks to be saved."""
 
-    collect: Callable[[], Sequence[ItemState]]
-    """Gives this rank's items; called once, its errors are told to all ranks."""
+    collect: Callable[[], Sequence[ItemState] | None]
+    """Gives this rank's items, or None if it would rather not save; called once, its errors are told to all ranks."""
     metadata: Mapping[str, object]
     """The coordinator's counts; ``collect`` may still fill it."""
     assets: Assets
@@ -71,21 +72,28 @@ class Request:
     """Items that are taken over from other checkpoints; the coordinator's counts."""
 
 
+class SaveSkipped(SaveAborted):
+    """A rank would rather not save, so nobody does."""
+
+
 def save(
     store: Store, name: str, request: Request, *, options: SaveOptions, coordinator: Coordinator
 ) -> SaveReport:
     """Saves the items of all ranks as the checkpoint ``name``; all ranks return once the root exists.
 
     On any error, on any rank, all ranks raise, nothing is committed, and what was written is removed as far as
-    possible. Raises AlreadyExists, UnsupportedState, UsageError, StateDiverged, RankError, StoreError; NotFound,
-    Corrupt or Unsupported for an item that can't be carried over.
+    possible. SaveSkipped on all ranks if one would rather not save. Raises AlreadyExists, UnsupportedState, UsageError,
+    StateDiverged, RankError, StoreError; NotFound, Corrupt or Unsupported for an item that can't be carried over.
     """
     phases = Phases()
     collected: list[tuple[ItemState, tuple[Slot, ...]]] = []
     commit = Commit(store, name, request.program, request.metadata, options.parent)
 
     def collect() -> bytes:
-        for item in request.collect():
+        items = request.collect()
+        if items is None:
+            return _SKIP
+        for item in items:
             check_item_name(item.name)
             collected.append((item, number_leaves(item)))
         phases.end("collect")
@@ -96,6 +104,8 @@ def save(
     answer = round_trip(
         coordinator, "begin", collect, lambda structures: _begin(commit, request, structures, options)
     )
+    if answer == _SKIP:
+        raise SaveSkipped("save.aborted", "skipped: enough saves are in flight", key=name)
     attempt = _parse_begin(answer, coordinator.rank)
     phases.end("begin")
     writer = Writer(store, name, collected, attempt, options, coordinator, phases)
@@ -154,6 +164,8 @@ def _conclude(
 
 
 def _begin(commit: Commit, request: Request, structures: Sequence[bytes], options: SaveOptions) -> bytes:
+    if _SKIP in structures:
+        return _SKIP
     store, name = commit.store, commit.checkpoint
     if store.info(root_key(name)) is not None:
         raise exists(store, name)

@@ -20,6 +20,7 @@ from pyckpt.torch.bind import BindOptions, FreshBinder, binders
 from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.group import coordinator_for
+from pyckpt.torch.late_state import OptimizerOwned, owned_by_optimizers
 from pyckpt.torch.load_exchange import LoadExchanger
 from pyckpt.torch.pinned import locked_pages
 from pyckpt.torch.source import TensorSource
@@ -46,6 +47,10 @@ class TorchFramework:
         if coordinator.size == 1 or not options.wants_whole:
             return None
         return WholeTensors(state, coordinator, options)
+
+    def late(self, state: Mapping[str, object], items: Sequence[ItemState]) -> OptimizerOwned | None:
+        """What belongs to known optimizers of the state."""
+        return owned_by_optimizers(state, items)
 
     def host_memory(self, items: Sequence[ItemState]) -> Allocate:
         """Pinned memory if any tensor is on an accelerator. Waits for that: copies are made by other threads."""
