@@ -59,6 +59,8 @@ class Arms:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     extra: dict[str, list[int]] = field(default_factory=dict)
     """Peak bytes of resident memory above what there was before."""
+    notes: list[str] = field(default_factory=list)
+    """Lines below the table."""
 
     def add(self, name: str, body: Callable[[], None], setup: Callable[[], None] = lambda: None) -> None:
         """Adds an arm; ``setup`` is not timed."""
@@ -90,11 +92,12 @@ class Arms:
                 f"{base / median:>8.2f}{max(self.extra[name]) / 1e6:>9.0f}"
             )
         lines.append("ratio: how many times as fast as the first arm, by medians")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
     def record(self, size: int) -> dict[str, object]:
         """The same for machines."""
-        return {"title": self.title, "bytes": size, "seconds": self.seconds, "peak_bytes": self.extra}
+        record = {"title": self.title, "bytes": size, "seconds": self.seconds, "peak_bytes": self.extra}
+        return {**record, "notes": self.notes}
 
 
 class PeakSampler:

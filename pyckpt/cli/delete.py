@@ -54,7 +54,7 @@ def command(url: str, *, yes: bool, now: bool, as_json: bool) -> int:
         removed = None if collected is None else collected_as_json(collected)
         print_json({"url": opened.url, "digest": digest, "used_by": users, "collected": removed})
     else:
-        _print(opened, collected)
+        _print(opened, users, collected)
     return 0
 
 
@@ -87,9 +87,11 @@ def _agreed(opened: OpenCheckpoint, users: list[str], *, now: bool) -> bool:
     return click.confirm("Delete it now, bytes and all?" if now else "Delete it?", err=True)
 
 
-def _print(opened: OpenCheckpoint, collected: Collected | None) -> None:
+def _print(opened: OpenCheckpoint, users: list[str], collected: Collected | None) -> None:
     screen = Screen()
     screen.line("deleted ", (opened.url, "bold"))
+    if users:
+        screen.line(f"what these use of it stays: {clean(', '.join(users))}")
     if collected is None:
         grace = duration_text(GRACE_SECONDS)
         store = opened.store.url

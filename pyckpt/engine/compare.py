@@ -168,12 +168,16 @@ def _present(store: Store, rows: set[ObjectRow], threads: int) -> tuple[set[Obje
 
     def look(row: ObjectRow) -> None:
         key = row.store_key or ""
-        info = store.info(key)
-        if info is not None and info.size == row.size:
-            present.add(row)
+        try:
+            info = store.info(key)
+        except PyckptError as error:
+            what = f"can't be looked up ({error.message})"
         else:
+            if info is not None and info.size == row.size:
+                present.add(row)
+                return
             what = "is gone" if info is None else f"has {info.size} bytes instead of {row.size}"
-            warnings.append(f"the data object {key!r} of an earlier checkpoint {what}: its shards are written anew")
+        warnings.append(f"the data object {key!r} of an earlier checkpoint {what}: its shards are written anew")
 
     with ThreadPoolExecutor(threads, thread_name_prefix="pyckpt-look") as pool:
         run_all(pool, [partial(look, row) for row in rows])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -26,6 +26,8 @@ __all__ = ["NEWEST", "Where", "lost_externals", "name_in", "newest_standing", "r
 Where = str | os.PathLike[str]
 """A checkpoint of the store at hand: its URL or path, its name alone, or ``newest``."""
 NEWEST = "newest"
+LOOKS = 8
+"""Checkpoints that are looked at at a time."""
 
 
 def name_in(store: Store, where: Where) -> str:
@@ -46,11 +48,15 @@ def name_in(store: Store, where: Where) -> str:
 
 
 def newest_standing(store: Store) -> tuple[Root, str] | None:
-    """Root and name of the newest checkpoint that may be referenced; None if there is none."""
+    """Root and name of the newest checkpoint that may be referenced; None if there is none. StoreError."""
     for listed in list_checkpoints(store):
         if listed.root is not None:
-            with suppress(Corrupt, NotFound, NotImplementedError):
+            try:
                 return standing_root(store, listed.name, listed.root.digest), listed.name
+            except StoreError:
+                raise
+            except PyckptError:
+                continue
     return None
 
 
@@ -77,25 +83,28 @@ def lost_externals(store: Store, checkpoint: str, external: Mapping[str, str]) -
 
     What the store fails to say is raised: StoreError.
     """
-    lost: dict[str, PyckptError] = {}
-    for name, digest in external.items():
-        if name == checkpoint:
-            lost[name] = Corrupt(
-                "external.missing",
-                "the new checkpoint has the name of the one that it would reference, which was deleted",
-                key=checkpoint_url(store.url, name),
-                hint="save it under another name",
-            )
-            continue
-        try:
-            standing_root(store, name, digest)
-        except StoreError:
-            raise
-        except NotFound:
-            lost[name] = Corrupt("external.missing", "its root is gone", key=checkpoint_url(store.url, name))
-        except PyckptError as error:
-            lost[name] = error
-    return lost
+    with ThreadPoolExecutor(LOOKS, thread_name_prefix="pyckpt-look") as pool:
+        found = list(pool.map(lambda each: _why_lost(store, checkpoint, *each), external.items()))
+    return {name: error for name, error in zip(external, found, strict=True) if error is not None}
+
+
+def _why_lost(store: Store, checkpoint: str, name: str, digest: str) -> PyckptError | None:
+    if name == checkpoint:
+        return Corrupt(
+            "external.missing",
+            "the new checkpoint has the name of the one that it would reference, which was deleted",
+            key=checkpoint_url(store.url, name),
+            hint="save it under another name",
+        )
+    try:
+        standing_root(store, name, digest)
+    except StoreError:
+        raise
+    except NotFound:
+        return Corrupt("external.missing", "its root is gone", key=checkpoint_url(store.url, name))
+    except PyckptError as error:
+        return error
+    return None
 
 
 def referenced_size(manifests: Mapping[str, Manifest]) -> tuple[int, int]:

@@ -32,6 +32,8 @@ class SaveReport:
     referenced: int = 0
     """Stored bytes that lie in other checkpoints, of single shards and of items that were carried over."""
     referenced_shards: int = 0
+    carried: int = 0
+    """Those of ``referenced`` that belong to items that were carried over."""
     external: tuple[str, ...] = ()
     """Names of those other checkpoints."""
     unchanged_shards: int = 0
@@ -54,7 +56,7 @@ class SaveReport:
         ``write`` while it wrote, ``compare`` for what was found to be there already, ``total`` for the whole state over
         the whole time; phases that did nothing are left out.
         """
-        done = {"write": self.written, "compare": self.referenced}
+        done = {"write": self.written, "compare": self.referenced - self.carried}
         rates = {name: size / self.phases[name] for name, size in done.items() if size and self.phases.get(name)}
         return {**rates, **({"total": self.bytes / self.seconds} if self.bytes and self.seconds else {})}
 

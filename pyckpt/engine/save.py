@@ -247,6 +247,7 @@ def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets, options: Sa
         "written": committed.written,
         "referenced": committed.referenced,
         "referenced_shards": committed.referenced_shards,
+        "carried": sum(each.stored for each in commit.carried.values()),
         "external": [each.checkpoint for each in root.external],
         "unchanged_shards": committed.fresh.unchanged,
         "compared_shards": committed.fresh.compared,
