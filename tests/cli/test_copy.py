@@ -79,3 +79,12 @@ def test_refusals(run, store, tmp_path):
     (tmp_path / "empty").mkdir()
     assert run("copy", tmp_path / "empty", tmp_path / "there", "--newest").status == 1
     assert run("copy", tmp_path / "empty", tmp_path / "there", "--all").out.startswith("no checkpoints in ")
+
+
+def test_a_copy_that_stands_alone(run, store, tmp_path):
+    ran = run("copy", store / "step_100", tmp_path / "there/v1", "--standalone", "--json")
+    (made,) = ran.json["copies"]
+    assert made["digest"] == digests(tmp_path / "there")["v1"] != digests(store)["step_100"]
+    assert run("diff", store / "step_100", tmp_path / "there/v1").status == 0
+    lines = [line.split() for line in run("inspect", tmp_path / "there/v1").out.splitlines()]
+    assert ["copy", "of", digests(store)["step_100"]] in lines
