@@ -17,16 +17,17 @@ from pyckpt.engine.copy_chunks import find_wrong, send_objects
 from pyckpt.engine.copy_found import FRESH_SECONDS, Held, find_fallen, find_held, is_deleted, look
 from pyckpt.engine.copy_plan import CopyPlan, DataObject, SmallObject, plan_copy
 from pyckpt.engine.copy_small import holds, send_small, taken
+from pyckpt.engine.copy_standalone import StandaloneCopy
 from pyckpt.engine.futures import run_all
 from pyckpt.engine.open import load_item, root_bytes
 from pyckpt.engine.options import Progress
 from pyckpt.engine.report import CopyReport
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.write import Meter
-from pyckpt.errors import Corrupt, NotFound, SaveAborted, StoreError, UsageError
+from pyckpt.errors import Corrupt, NotFound, SaveAborted, StoreError, Unsupported, UsageError
 from pyckpt.format.digest import DIGESTS
 from pyckpt.format.keys import check_checkpoint_name, root_key
-from pyckpt.format.root import decode_root
+from pyckpt.format.root import Root, decode_root
 from pyckpt.storage.base import AlreadyThere, ObjectInfo, Store
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.url import checkpoint_url
@@ -51,20 +52,21 @@ def copy_checkpoint(
 ) -> CopyReport:
     """Copies the checkpoint ``name`` and what it uses of others; the copy has the same root digest.
 
-    ``verify`` reads what the target has already and no checkpoint there uses, and checks it; else its size will do.
+    ``standalone`` makes a new checkpoint instead, with the same tensors, that uses no others and says where it comes
+    from; one that was broken off is begun anew. ``verify`` reads what the target has already and no checkpoint there
+    uses, and checks it; else its size will do.
+
     Raises NotFound ``checkpoint.missing``, AlreadyExists if the target has another checkpoint of that name, Corrupt for
     damage in the source or in what the target has, Unsupported, StoreError; SaveAborted if objects that were copied are
     gone in the end. Nothing at the target refers to what was copied by then, and the next try uses it.
     """
-    if standalone:
-        raise UsageError("usage.invalid", "copies that stand alone are not implemented yet", key="standalone")
     begin = time.perf_counter()
     target_name = name if target_name is None else target_name
     check_checkpoint_name(name)
     check_checkpoint_name(target_name)
     data = root_bytes(source, name)
-    root = decode_root(data, checkpoint=name)
-    if target_name in {each.checkpoint for each in root.external}:
+    root = decode_root(data, checkpoint=name, for_writing=standalone)
+    if not standalone and target_name in {each.checkpoint for each in root.external}:
         raise UsageError(
             "usage.invalid", f"{name!r} uses another checkpoint of the name {target_name!r}", hint="choose another name"
         )
@@ -72,11 +74,13 @@ def copy_checkpoint(
         CopyReport,
         url=checkpoint_url(target.url, target_name),
         source=checkpoint_url(source.url, name),
-        digest=root.digest,
-        checkpoints=tuple(each.checkpoint for each in root.external),
+        checkpoints=() if standalone else tuple(each.checkpoint for each in root.external),
     )
-    if _is_there(target, target_name, data):
-        return report(already_there=True, seconds=time.perf_counter() - begin)
+    there = _standing(target, target_name)
+    if there is not None:
+        if (standalone and there.origin != root.digest) or (not standalone and there.digest != root.digest):
+            raise exists(target, target_name)
+        return report(digest=there.digest, already_there=True, seconds=time.perf_counter() - begin)
     weak = target.conditional_put != "native"
     if weak and not accept_weak_store:
         raise StoreError(
@@ -85,13 +89,25 @@ def copy_checkpoint(
             key=target.url,
             hint="accept_weak_store=True copies anyway, if you make sure that one process writes a name",
         )
+    threads = threads or _threads(source, target)
+    if standalone:
+        alone = StandaloneCopy(source, name, root, target, target_name, threads)
+        digest = _copy_alone(alone, data, progress)
+        return report(
+            digest=digest,
+            objects=alone.objects + 1,
+            sent=alone.sent,
+            seconds=time.perf_counter() - begin,
+            weak=weak,
+        )
     items = [load_item(source, name, item, root, tables_only=True) for item in root.items]
     plan = plan_copy(name, root, items, target_name)
-    work = _Copy(source, target, target_name, plan, threads or _threads(source, target), verify, progress)
+    work = _Copy(source, target, target_name, plan, threads, verify, progress)
     work.run()
     _check_source(source, name, data)
     already_there = _create_root(target, target_name, data)
     return report(
+        digest=root.digest,
         already_there=already_there,
         objects=len(plan.data) + len(plan.small) + 1,
         sent=work.sent + len(data),
@@ -216,15 +232,27 @@ class _Copy:
             )
 
 
-def _is_there(target: Store, name: str, data: bytes) -> bool:
-    """Whether the target has this root. Raises AlreadyExists if it has another of that name."""
+def _copy_alone(alone: StandaloneCopy, data: bytes, progress: Progress | None) -> str:
+    """Makes the copy that stands alone; its root's digest."""
+    meter = Meter(alone.plan(), progress)
     try:
-        found = root_bytes(target, name)
+        made = alone.run(meter.add)
+        _check_source(alone.source, alone.name, data)
+    except BaseException:
+        alone.clean_up()
+        raise
+    alone.create_root(made)
+    return decode_root(made, checkpoint=alone.target_name).digest
+
+
+def _standing(target: Store, name: str) -> Root | None:
+    """The root that the target has under this name, if any. Raises AlreadyExists for one that can't be read."""
+    try:
+        return decode_root(root_bytes(target, name), checkpoint=name)
     except NotFound:
-        return False
-    if found != data:
-        raise exists(target, name)
-    return True
+        return None
+    except (Corrupt, Unsupported) as error:
+        raise exists(target, name) from error
 
 
 def _check_source(source: Store, name: str, data: bytes) -> None:
@@ -242,7 +270,9 @@ def _create_root(target: Store, name: str, data: bytes) -> bool:
     try:
         target.put_new(root_key(name), data)
     except AlreadyThere:
-        return _is_there(target, name, data)
+        if root_bytes(target, name) != data:
+            raise exists(target, name) from None
+        return True
     except BaseException as error:
         raise SaveAborted(
             "save.aborted",
