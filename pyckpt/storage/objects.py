@@ -25,7 +25,6 @@ from pyckpt.storage.base import (
 )
 from pyckpt.storage.objects_create import create, honours_condition
 from pyckpt.storage.objects_errors import translated
-from pyckpt.storage.objects_loop import wait
 from pyckpt.storage.objects_options import ObjectOptions, with_query
 from pyckpt.storage.objects_read import RangeReader
 from pyckpt.storage.objects_requests import Requests
@@ -58,6 +57,7 @@ class ObjectStore:
         if not bucket:
             raise UsageError("usage.invalid", f"expected {scheme}://{self._service.bucket}/run", key=path)
         check_prefix(f"{base}/" if base else "")
+        self._where = path
         self.url = path + mark + query
         self._base = f"{base}/" if base else ""
         self._options = with_query(options or ObjectOptions(), query, url)
@@ -108,7 +108,7 @@ class ObjectStore:
     def _reader(self, path: str, key: str, size: int) -> RangeReader:
         async def fetch(start: int, stop: int) -> memoryview:
             async with self._reads:
-                data = await self._requests.bounded(
+                data = await self._requests.repeated(
                     lambda: obstore.get_range_async(self._store, path, start=start, end=stop)
                 )
             return memoryview(data)
@@ -143,7 +143,7 @@ class ObjectStore:
         """``native`` if the server honours create-if-absent, else ``emulated``; the first look probes it."""
         with self._lock:
             if self._conditional is None:
-                with self._translated(self.url.partition("?")[0], "the probe of create-if-absent", writing=True):
+                with self._translated(self._where, "the probe of create-if-absent", writing=True):
                     honoured = honours_condition(self._requests, self._base)
                 self._conditional = "native" if honoured else "emulated"
             return self._conditional
@@ -190,7 +190,7 @@ class ObjectStore:
         """Give the distinct first segments below a prefix, sorted, by one delimited listing."""
         check_prefix(prefix)
         base = self._base + prefix
-        with self._translated(prefix, "listing the store"):
+        with self._translated(prefix or self._where, "listing the store"):
             found = self._requests.ask(lambda: obstore.list_with_delimiter_async(self._store, base or None))
         paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
         names = {path.removeprefix(base).rstrip("/") for path in paths if path.startswith(base)}
@@ -211,8 +211,8 @@ class ObjectStore:
             return infos
 
         # As many pages as there are: each request has the engine's deadline, the whole has none.
-        with self._translated(prefix, "listing the store"):
-            return iter(sorted(wait(pages), key=lambda info: info.key))
+        with self._translated(prefix or self._where, "listing the store"):
+            return iter(sorted(self._requests.ask(pages, several=True), key=lambda info: info.key))
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is absent is no error."""

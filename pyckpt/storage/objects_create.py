@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import secrets
 import time
 from typing import Final
@@ -11,7 +10,7 @@ from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from pyckpt.storage.base import AlreadyThere
 from pyckpt.storage.objects_errors import may_pass, refuses_conditions
-from pyckpt.storage.objects_requests import Requests
+from pyckpt.storage.objects_requests import Requests, pause
 
 __all__ = ["create", "honours_condition"]
 
@@ -41,27 +40,24 @@ def _second_is_refused(requests: Requests, path: str) -> bool:
         if refuses_conditions(error):
             return False
         raise
+    end = time.monotonic() + requests.deadline
     attempt = 0
     while True:
         try:
-            requests.write(path, second, create=True)
+            requests.create(path, second)
         except _TAKEN:
             return requests.read(path) == first
         except Exception as error:
             if refuses_conditions(error) or requests.content(path) == second:
                 return False
+            seconds = pause(attempt)
             attempt += 1
             # The first is still there: refused, or never arrived? Only an answer tells.
-            if not may_pass(error) or attempt == _ATTEMPTS:
+            if not may_pass(error) or attempt == _ATTEMPTS or time.monotonic() + seconds > end:
                 raise
         else:
             return False
-        time.sleep(_pause(attempt))
-
-
-def _pause(attempt: int) -> float:
-    """Seconds before the next attempt, drawn by lot."""
-    return random.uniform(0.05, 0.2) * float(2**attempt)  # noqa: S311  a pause, not a secret
+        time.sleep(seconds)
 
 
 def create(requests: Requests, path: str, key: str, content: bytes) -> None:
@@ -73,7 +69,7 @@ def create(requests: Requests, path: str, key: str, content: bytes) -> None:
     end = time.monotonic() + requests.deadline
     for attempt in range(_ATTEMPTS):
         try:
-            requests.write(path, content, create=True)
+            requests.create(path, content)
             return
         except _TAKEN:
             if attempt and requests.content(path) == content:
@@ -86,7 +82,7 @@ def create(requests: Requests, path: str, key: str, content: bytes) -> None:
                 return
             if stored is not None:
                 raise AlreadyThere(key) from error
-            pause = _pause(attempt)
-            if not may_pass(error) or attempt == _ATTEMPTS - 1 or time.monotonic() + pause > end:
+            seconds = pause(attempt)
+            if not may_pass(error) or attempt == _ATTEMPTS - 1 or time.monotonic() + seconds > end:
                 raise
-        time.sleep(pause)
+        time.sleep(seconds)

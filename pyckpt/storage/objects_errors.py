@@ -11,7 +11,7 @@ from pyckpt.errors import PyckptError, StoreError
 from pyckpt.storage.base import AlreadyThere, ObjectMissing, ObjectShort
 from pyckpt.storage.objects_services import Service
 
-__all__ = ["may_pass", "refuses_conditions", "translated"]
+__all__ = ["may_pass", "refuses_conditions", "translated", "was_cut_off"]
 
 
 @contextlib.contextmanager
@@ -63,4 +63,13 @@ def refuses_conditions(error: BaseException) -> bool:
 def may_pass(error: BaseException) -> bool:
     """Tell whether the same request may succeed a moment later: no answer came, or it met another at that moment."""
     text = str(error)
-    return isinstance(error, asyncio.TimeoutError) or "error sending request" in text or " 409 " in text
+    return isinstance(error, asyncio.TimeoutError) or "error sending request" in text or " 409 " in text or _cut(text)
+
+
+def was_cut_off(error: BaseException) -> bool:
+    """Tell whether an answer began and did not end, which the engine does not try again where it is a message."""
+    return _cut(str(error))
+
+
+def _cut(text: str) -> bool:
+    return "request or response body error" in text

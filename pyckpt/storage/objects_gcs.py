@@ -24,6 +24,7 @@ def connect_gcs(bucket: str, options: ObjectOptions) -> GCSStore:
     given: dict[str, Any] = {
         "base_url": endpoint and endpoint.rstrip("/"),
         "service_account": options.service_account,
+        "bearer_token": options.bearer_token,
         "skip_signature": options.anonymous or None,
     }
     return GCSStore(

@@ -36,8 +36,10 @@ class ObjectOptions:
     """Azure: the other, a signature made beforehand; ``AZURE_STORAGE_SAS_TOKEN``."""
     service_account: str | None = None
     """Google: path of a service account's key file; ``GOOGLE_APPLICATION_CREDENTIALS``."""
+    bearer_token: str | None = field(default=None, repr=False)
+    """Google: an OAuth token, which is not renewed; ``GOOGLE_BEARER_TOKEN``."""
     anonymous: bool = False
-    """Sign nothing; for public buckets."""
+    """Sign nothing; for public buckets, to read."""
     addressing: Literal["path", "virtual"] | None = None
     """S3: whether the bucket is in the path or in the host's name.
 
@@ -110,7 +112,7 @@ _IN_URLS: Final[Mapping[str, Callable[[str], Any]]] = {
 _OF_ONE_SERVICE: Final[Mapping[str, str]] = {
     **dict.fromkeys(("region", "access_key_id", "secret_access_key", "session_token", "addressing"), "s3"),
     **dict.fromkeys(("account", "account_key", "sas_token"), "az"),
-    "service_account": "gs",
+    **dict.fromkeys(("service_account", "bearer_token"), "gs"),
 }
 
 

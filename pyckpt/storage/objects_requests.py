@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
+import time
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import obstore
 
+from pyckpt.storage.objects_errors import was_cut_off
 from pyckpt.storage.objects_loop import wait
 from pyckpt.storage.objects_options import ObjectOptions
 
@@ -16,9 +19,14 @@ if TYPE_CHECKING:
     from obstore import ObjectMeta
     from obstore.store import AzureStore, GCSStore, S3Store
 
-__all__ = ["Requests"]
+__all__ = ["Requests", "pause"]
 
 _T = TypeVar("_T")
+
+
+def pause(attempt: int) -> float:
+    """Give seconds before the next attempt, drawn by lot."""
+    return random.uniform(0.05, 0.2) * float(2**attempt)  # noqa: S311  a pause, not a secret
 
 
 class Requests:
@@ -28,20 +36,40 @@ class Requests:
         self.store = store
         self.deadline = options.deadline
         self._longest = options.deadline + options.timeout
+        self._retries = options.retries
 
-    def ask(self, begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Carry out one request and wait for it."""
-        return wait(lambda: self.bounded(begin))
+    def ask(self, begin: Callable[[], Coroutine[Any, Any, _T]], *, several: bool = False) -> _T:
+        """Carry out a request that may be repeated, and wait for it; ``several`` requests have no bound together."""
+        return wait(lambda: self.repeated(begin, several=several))
 
-    async def bounded(self, begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Carry out one request in the loop of requests."""
+    async def repeated(self, begin: Callable[[], Coroutine[Any, Any, _T]], *, several: bool = False) -> _T:
+        """Carry out a request that may be repeated, in the loop of requests."""
         # The engine looks at its deadline between requests only: the last one may take its own time.
-        return await asyncio.wait_for(begin(), self._longest)
+        longest = None if several else self._longest
+        end = time.monotonic() + self.deadline
+        attempt = 0
+        while True:
+            try:
+                return await asyncio.wait_for(begin(), longest)
+            except Exception as error:
+                seconds = pause(attempt)
+                attempt += 1
+                if not was_cut_off(error) or attempt > self._retries or time.monotonic() + seconds > end:
+                    raise
+            await asyncio.sleep(seconds)
 
-    def write(self, path: str, content: bytes, *, create: bool = False) -> None:
-        """Store an object; with ``create``, only if there is none."""
-        mode = "create" if create else "overwrite"
-        self.ask(lambda: obstore.put_async(self.store, path, content, mode=mode, use_multipart=False))  # type: ignore[arg-type]
+    def write(self, path: str, content: bytes) -> None:
+        """Store an object, over one that is there."""
+        self.ask(lambda: obstore.put_async(self.store, path, content, use_multipart=False))
+
+    def create(self, path: str, content: bytes) -> None:
+        """Store an object if there is none; the engine may repeat the request, and then meets its own object."""
+
+        async def create() -> None:
+            request = obstore.put_async(self.store, path, content, mode="create", use_multipart=False)
+            await asyncio.wait_for(request, self._longest)
+
+        wait(create)
 
     def read(self, path: str) -> bytes:
         """Give a whole object."""

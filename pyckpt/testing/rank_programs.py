@@ -15,7 +15,7 @@ from torch.distributed.tensor.placement_types import Replicate, Shard
 import pyckpt
 from pyckpt.storage.url import checkpoint_url, split_url
 
-__all__ = ["differences_in_a_mesh", "differences_under_fsdp", "managed", "save_under_fsdp", "weight"]
+__all__ = ["differences_in_a_mesh", "differences_under_fsdp", "managed", "save_again", "save_under_fsdp", "weight"]
 
 _SHAPES = {"0.weight": (67, 32), "0.bias": (67,), "1.weight": (5, 67)}
 
@@ -46,6 +46,15 @@ def save_under_fsdp(url: str, weak: bool) -> str:
     """Save a model, every rank its part; gives the digest."""
     options = pyckpt.SaveOptions(accept_weak_store=weak)
     return pyckpt.save(url, {"model": _model(filled=True)}, options=options).digest
+
+
+def save_again(url: str, weak: bool) -> str:
+    """Save under a name that is taken; gives the code of the error."""
+    try:
+        save_under_fsdp(url, weak)
+    except pyckpt.PyckptError as error:
+        return error.code
+    return ""
 
 
 def differences_under_fsdp(url: str) -> list[str]:

@@ -68,6 +68,8 @@ class RanksSuite:
         url = checkpoint_url(store_url, "step")
         digests = self.run_on_ranks(4, "save_under_fsdp", url, self.weak)
         assert len(set(digests)) == 1
+        assert self.run_on_ranks(4, "save_again", url, self.weak) == ["checkpoint.exists"] * 4
+        assert pyckpt.open(url).digest == digests[0]
         assert pyckpt.verify(url).ok
         assert self.run_on_ranks(4, "differences_in_a_mesh", url) == [[]] * 4
         assert self.run_on_ranks(2, "differences_under_fsdp", url) == [[]] * 2

@@ -14,7 +14,6 @@ import pyckpt
 from pyckpt.testing import RanksSuite
 from pyckpt.testing.ranks import torchrun
 from tests.storage.azurite import CONTAINER
-from tests.storage.conftest import azure_environment, azurite, seaweed, weed_environment, weed_place  # noqa: F401 - fixtures
 
 pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore")]
 
@@ -47,13 +46,13 @@ class TestLocal(OnKeptRanks):
 
 class TestSeaweed(OnKeptRanks):
     @pytest.fixture
-    def store_url(self, weed_place, weed_environment):  # noqa: F811
+    def store_url(self, weed_place, weed_environment):
         return f"s3://{weed_place}/run"
 
 
 class TestAzurite(OnKeptRanks):
     @pytest.fixture
-    def store_url(self, azure_environment):  # noqa: F811
+    def store_url(self, azure_environment):
         return f"az://{CONTAINER}/ranks-{next(_names)}/run"
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import base64
 import itertools
 
-import numpy as np
 import pytest
 
 pytest.importorskip("obstore", reason="obstore is not installed")
 
-import pyckpt
-from pyckpt.errors import AlreadyExists, StoreError, UsageError
+from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.objects import ObjectStore
 from pyckpt.storage.objects_options import ObjectOptions
 from pyckpt.storage.url import open_store
@@ -40,19 +38,6 @@ def test_condition_is_native(azurite):
     store = ObjectStore(f"az://{CONTAINER}/native", options(azurite))
     assert store.conditional_put == "native"
     assert list(store.list("")) == []
-
-
-def test_save_load_verify_list_delete_collect(azure_environment):
-    url = f"az://{CONTAINER}/runs/a"
-    state = {"model": {"w": np.arange(3 * MIB, dtype=np.float32)}, "step": {"n": 3}}
-    assert not pyckpt.save(f"{url}/step_1", state).weak
-    with pytest.raises(AlreadyExists):
-        pyckpt.save(f"{url}/step_1", state)
-    assert pyckpt.latest(url) == f"{url}/step_1"
-    assert np.array_equal(pyckpt.load(f"{url}/step_1")["model"]["w"], state["model"]["w"])
-    assert pyckpt.verify(f"{url}/step_1").ok
-    pyckpt.delete(f"{url}/step_1", grace=0)
-    assert list(open_store(url).list("step_1/")) == []
 
 
 def test_url_says_where(azurite, monkeypatch):

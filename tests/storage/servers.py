@@ -1,4 +1,4 @@
-"""Real servers of the protocols of object stores."""
+"""Fixtures: real servers of the protocols of object stores, one of each for a session."""
 
 from __future__ import annotations
 
