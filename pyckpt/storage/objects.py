@@ -196,16 +196,18 @@ class ObjectStore:
             try:
                 self._write(path, content, create=True)
                 return
-            except _TAKEN:
-                raise AlreadyThere(key) from None
             except Exception as error:
+                # The engine takes both refusals for the same; a conflict (409) says nothing of what is there.
+                conflict = " 409 " in str(error)
+                if isinstance(error, _TAKEN) and not conflict:
+                    raise AlreadyThere(key) from None
                 # The request may have been carried out and only its answer lost: what is stored there decides.
                 stored = self._content(path)
                 if stored == content:
                     return
                 if stored is not None:
                     raise AlreadyThere(key) from error
-                if " 409 " not in str(error) or attempt == _ATTEMPTS - 1:
+                if not conflict or attempt == _ATTEMPTS - 1:
                     with translated(key, "creating the object", writing=True):
                         raise
             time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311  a pause, not a secret
