@@ -7,10 +7,10 @@ import sys
 import click
 
 from pyckpt.cli.arguments import BadArgument, json_option, locate, suggest
-from pyckpt.cli.gc import collected_as_json, duration_text
+from pyckpt.cli.gc import collected_as_json
 from pyckpt.cli.list import step_of, total_bytes
 from pyckpt.cli.screen import Screen, print_json, working
-from pyckpt.cli.text import clean, count, size_text, time_text
+from pyckpt.cli.text import clean, count, duration_text, size_text, time_text
 from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
 from pyckpt.engine.delete import delete
 from pyckpt.engine.listing import list_checkpoints
