@@ -153,6 +153,7 @@ def save_async(
                 staging_memory,
                 budget=options.staging_bytes,
                 allocate=framework.host_memory(items),
+                settle=framework.settle,
                 threads=options.threads or default_threads(),
                 late=late,
                 proven=options.debug_staging,

@@ -6,7 +6,7 @@ Torch is never imported for its own sake: a process that doesn't use it starts f
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
@@ -15,7 +15,7 @@ import numpy as np
 from pyckpt.engine.buffers import fresh_pages
 from pyckpt.engine.coordinator import Coordinator, Single
 from pyckpt.engine.late_copy import LateState
-from pyckpt.engine.leaves import Binder, ItemState
+from pyckpt.engine.leaves import Binder, ItemState, Source
 from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
 from pyckpt.engine.stages import Stages
@@ -51,7 +51,10 @@ class Framework(Protocol):
         """What of these items nobody changes before a moment that can be waited at; None if nothing is."""
 
     def host_memory(self, items: Sequence[ItemState]) -> Allocate:
-        """What gives memory to copy these items to; what devices were asked to do with them before is done then."""
+        """What gives memory to copy these items to."""
+
+    def settle(self, sources: Iterable[Source]) -> None:
+        """Waits until devices have done what they were asked to do with these: other threads are about to read them."""
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
@@ -118,6 +121,9 @@ class NumpyFramework:
         """Pages of the system; arrays are on the host."""
         del items
         return fresh_pages
+
+    def settle(self, sources: Iterable[Source]) -> None:
+        """Arrays have no device."""
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]

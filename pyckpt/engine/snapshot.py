@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,13 +50,15 @@ def take_snapshot(
     *,
     budget: int | None,
     allocate: Allocate,
+    settle: Callable[[Iterable[Source]], None],
     threads: int,
     late: LateState | None = None,
     proven: bool = False,
 ) -> Snapshot:
     """Copies the tensors of all items, as far as ``budget`` bytes go; everything this writer holds, in tree order.
 
-    What ``late`` names is left for later, unless the budget is too small for all. ``proven``: with digests of it.
+    ``settle`` makes sources readable for other threads. What ``late`` names is left for later, unless the budget is too
+    small for all; ``proven``: with digests of it.
     """
     slots = [(item, slot) for item in items for slot in number_leaves(item)]
     leaves = [slot.leaf for _, slot in slots]
@@ -77,6 +79,7 @@ def take_snapshot(
                 )
                 changed[id(leaf)] = replace(leaf, pieces=pieces, stage=STAGED if partly else LIVE)
         now = [(copy.source, copy.out) for copy in copies if not copy.late]
+        settle(piece.source for leaf in leaves if id(leaf) not in waiting for piece in leaf.pieces)
         with ThreadPoolExecutor(threads, thread_name_prefix="pyckpt-stage") as pool:
             run_all(pool, list(_jobs(now)))
         rest = _late_copy([copy for copy in copies if copy.late], late, threads, proven) if waiting else None

@@ -26,7 +26,8 @@ from pyckpt.torch.step_gate import memory_of, step_gate, step_is_hooked
 __all__ = ["OptimizerOwned", "owned_by_optimizers"]
 
 LATE_BYTES = 4096
-"""Smaller tensors are copied at once: that is cheaper than to remember them."""
+"""Smaller tensors of the host are copied at once: that is cheaper than to remember them. For one of a device the call
+would have to wait for the device."""
 
 KNOWN: Final = frozenset(
     getattr(torch.optim, name)
@@ -117,7 +118,9 @@ def owned_by_optimizers(state: Mapping[str, object], items: Sequence[ItemState])
     for name, leaf in leaves:
         tensors = _tensors(leaf)
         size = sum(piece.source.nbytes for piece in leaf.pieces)
-        if size < LATE_BYTES or len(tensors) != len(leaf.pieces) or not all(map(owned.has, tensors)):
+        if len(tensors) != len(leaf.pieces) or not size or not all(map(owned.has, tensors)):
+            continue
+        if size < LATE_BYTES and all(tensor.is_cpu for tensor in tensors):
             continue
         # Detached: somebody may give the parameter other memory, and what is copied is the old one.
         kept = [tensor.detach() for tensor in tensors]

@@ -127,7 +127,7 @@ def train_and_save(rank, store, budget, staging):
     return blocked, during, equal, report.copied, report.copied_late
 
 
-@pytest.mark.parametrize(("budget", "staging"), [(None, "overlap"), (None, "block"), (8192, "overlap")])
+@pytest.mark.parametrize(("budget", "staging"), [(None, "block"), (None, "overlap"), (8192, "overlap")])
 def test_ranks_train_on_while_they_save(ranks, tmp_path, budget, staging):
     for blocked, during, equal, copied, late in ranks(SIZE).run(train_and_save, str(tmp_path), budget, staging):
         assert equal == [True, True]

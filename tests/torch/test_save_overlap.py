@@ -203,21 +203,41 @@ def frozen_weights(model):
     return {"model": model, "optimizer": optimizer}
 
 
-def buffer_beside(model):
-    """Parameters and a buffer that are parts of one memory."""
+def one_memory(model):
+    """Makes the parameters parts of one memory; gives the rest of it."""
     flat = torch.zeros(sum(p.numel() for p in model.parameters()) + 10)
     at = 0
     for param in model.parameters():
         flat[at : at + param.numel()] = param.detach().view(-1)
         param.data = flat[at : at + param.numel()].view(param.shape)
         at += param.numel()
-    model.register_buffer("rest", flat[at:], persistent=False)
+    return flat[at:]
+
+
+def buffer_beside(model):
+    model.register_buffer("rest", one_memory(model), persistent=False)
     return {"model": model, "optimizer": torch.optim.SGD(model.parameters())}
+
+
+def tensor_beside(model):
+    rest = one_memory(model)
+    return {"model": model, "optimizer": torch.optim.SGD(model.parameters()), "rest": rest}
 
 
 @pytest.mark.parametrize(
     "state",
-    [no_state, with_lbfgs, shared_with_lbfgs, own_class, capturable, differentiable, patched, frozen_weights, buffer_beside],
+    [
+        no_state,
+        with_lbfgs,
+        shared_with_lbfgs,
+        own_class,
+        capturable,
+        differentiable,
+        patched,
+        frozen_weights,
+        buffer_beside,
+        tensor_beside,
+    ],
 )
 def test_what_is_not_known_is_copied_in_the_call(tmp_path, copies, state):
     model = Network()
