@@ -172,6 +172,28 @@ def test_collection_spares_a_save_in_flight_however_short_the_grace(tmp_path, ma
     assert pyckpt.verify(tmp_path / "run" / "step-00000002").ok
 
 
+def test_saves_are_committed_in_the_order_in_which_they_began(tmp_path, manage, monkeypatch):
+    create, first, second = LocalStore.create_writer, threading.Event(), threading.Event()
+
+    def create_writer(store, key, size):
+        if key.startswith("step-00000001"):
+            assert first.wait(10)
+        else:
+            second.set()
+        return create(store, key, size)
+
+    monkeypatch.setattr(LocalStore, "create_writer", create_writer)
+    manager = manage(options=pyckpt.SaveOptions(max_in_flight=2))
+    manager.step(1, filled(1))
+    later = manager.step(2, filled(2))
+    assert second.wait(10)
+    time.sleep(0.1)
+    assert not later.done()
+    first.set()
+    manager.wait()
+    assert names(tmp_path) == ["step-00000002", "step-00000001"]
+
+
 def test_an_error_in_the_background_is_raised_by_the_next_call(tmp_path, manage, gate):
     heard = []
     manager = manage(on_save=heard.append)
