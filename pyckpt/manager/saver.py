@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
@@ -22,13 +23,18 @@ from pyckpt.manager.log import ALREADY, call, log_retention, log_save
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
 from pyckpt.manager.retention import Retention
+from pyckpt.manager.room import tight
 from pyckpt.storage.base import Store
 
 __all__ = ["Assets", "Saver", "Wish"]
 
+_log = logging.getLogger("pyckpt")
+
 Assets = Mapping[str, Mapping[str, facade.Url | bytes]]
 """Item -> name of the file -> where it is, or its content."""
 
+TIGHT = 4
+"""A slow save says what is free if that is less than this many saves: a file system that is nearly full gets slow."""
 FLIGHT_MARGIN = 60.0
 """Seconds that garbage collection leaves beside the age of the oldest save in flight."""
 
@@ -86,6 +92,7 @@ class Saver:
         self._lock = Lock()
         self._leaving = False
         self._rank = 0
+        self._written = 0
         self.parent = options.parent
         """Digest of what was restored."""
         self.current: str | None = None
@@ -105,6 +112,8 @@ class Saver:
                 log_save(event)
             call("on_save", self._on_save, event)
             return None
+        if self._rank == 0 and (short := tight(self._store, self._written)):
+            _log.warning("step %d may not fit: %s, and the last save took %d", wish.step, short, self._written)
         url = self._url(name)
         begins = self._background and not wish.last
         if error is None:
@@ -215,7 +224,10 @@ class Saver:
         else:
             report = flight.handle.committed.result()
             with self._lock:
-                event = replace(event, report=report, slow=self._pace.judge(report))
+                self._written = report.written
+                slow = self._pace.judge(report)
+            short = tight(self._store, TIGHT * report.written) if slow else ""
+            event = replace(event, report=report, slow=f"{slow}; {short}" if short else slow)
         # What only says that another rank failed is said by rank 0 for all.
         if rank == 0 or not (error is None or isinstance(error, RankError)):
             log_save(event)

@@ -309,6 +309,44 @@ def test_assets_go_with_each_save(tmp_path, manage):
     assert pyckpt.open(tmp_path / "run" / "step-00000002").asset("model", "step.txt") == b"2"
 
 
+def test_a_disk_that_is_nearly_full_is_said_before_the_save(manage, monkeypatch, caplog):
+    manager = manage()
+    manager.step(1, filled(1))
+    manager.wait()
+    free = [10**12]
+    monkeypatch.setattr("pyckpt.manager.room.shutil.disk_usage", lambda path: type("Usage", (), {"free": free[0]}))
+    manager.step(2, filled(2))
+    manager.wait()
+    assert "may not fit" not in caplog.text
+    free[0] = 15_000
+    manager.step(3, filled(3))
+    assert f"step 3 may not fit: only 15000 bytes are free in {manager._store.root}, and the last save took" in caplog.text
+
+
+def test_a_slow_disk_is_noticed_in_the_background_and_a_slow_loop_is_not(manage, monkeypatch):
+    heard, delay = [], [0.0]
+    create = LocalStore.create_writer
+
+    def create_writer(store, key, size):
+        time.sleep(delay[0])
+        return create(store, key, size)
+
+    monkeypatch.setattr(LocalStore, "create_writer", create_writer)
+    monkeypatch.setattr("pyckpt.manager.pace.NOISE_SECONDS", 0.2)
+    manager = manage(on_save=heard.append)
+    for step in range(1, 6):
+        # The save after the slow one waits for it, which is not its fault.
+        delay[0] = 0.5 if step == 4 else 0.0
+        handle = manager.step(step, filled(step))
+        if step != 4:
+            handle.wait(10)
+        else:
+            time.sleep(0.1)
+    manager.wait()
+    assert [event.slow != "" for event in heard] == [False, False, False, True, False]
+    assert "the phase 'write' took" in heard[3].slow
+
+
 def test_refused(manage):
     with pytest.raises(UsageError):
         manage(tolerate_failures=-1)
