@@ -25,6 +25,7 @@ from pyckpt.manager.pace import Pace
 from pyckpt.manager.retention import Retention
 from pyckpt.manager.room import tight
 from pyckpt.storage.base import Store
+from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["Assets", "Saver", "Wish"]
 
@@ -114,7 +115,7 @@ class Saver:
             return None
         if self._rank == 0 and (short := tight(self._store, self._written)):
             _log.warning("step %d may not fit: %s, and the last save took %d", wish.step, short, self._written)
-        url = self._url(name)
+        url = checkpoint_url(self._store.url, name)
         begins = self._background and not wish.last
         if error is None:
             try:
@@ -210,9 +211,6 @@ class Saver:
             "assets": self._assets(wish.step) if callable(self._assets) else self._assets,
             "options": replace(self._options, parent=self.parent),
         }
-
-    def _url(self, name: str) -> str:
-        return f"{self._store.url.rstrip('/')}/{name}"
 
     def _follow(self, flight: Flight) -> None:
         """What comes after the end of a save; in the thread that follows it, or at once."""
