@@ -133,7 +133,16 @@ def save_async(
     coordinator = framework.coordinator(
         f"save {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
     )
-    save = partial(save_snapshot, store, name, coordinator=coordinator, options=options, program=PROGRAM, handle=handle)
+    save = partial(
+        save_snapshot,
+        store,
+        name,
+        coordinator=coordinator,
+        options=options,
+        program=PROGRAM,
+        handle=handle,
+        after=flights.latest(),
+    )
     snapshot: Snapshot | None = None
     try:
         _raise(missed)

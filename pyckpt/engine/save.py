@@ -70,6 +70,8 @@ class Request:
     """Called when the sources of stage 0 are not read any more, where somebody waits to change them."""
     carry: Sources = field(default_factory=dict)
     """Items that are taken over from other checkpoints; the coordinator's counts."""
+    turn: Callable[[], object] | None = None
+    """Waits until it is this save's turn to be committed; called by the coordinator."""
 
 
 class SaveSkipped(SaveAborted):
@@ -121,11 +123,15 @@ def save(
                 coordinator.abandon(str(error))
             raise
 
+    def decide(tables: Sequence[bytes]) -> bytes:
+        if request.turn is not None:
+            request.turn()
+        return _commit(commit, tables, request.assets, options)
+
     try:
-        fields = _conclude(coordinator, write, commit, request.assets, options, fate)
+        fields = _conclude(coordinator, write, decide, fate)
         while "lost" in fields:
-            again = partial(writer.write_lost, fields["lost"])
-            fields = _conclude(coordinator, again, commit, request.assets, options, fate)
+            fields = _conclude(coordinator, partial(writer.write_lost, fields["lost"]), decide, fate)
     except SaveAborted:
         raise
     except BaseException:
@@ -150,16 +156,10 @@ def save(
 
 
 def _conclude(
-    coordinator: Coordinator,
-    write: Callable[[], bytes],
-    commit: Commit,
-    assets: Assets,
-    options: SaveOptions,
-    fate: Fate,
+    coordinator: Coordinator, write: Callable[[], bytes], decide: Callable[[Sequence[bytes]], bytes], fate: Fate
 ) -> dict[str, Any]:
     """The last round: fields of the report; or ``lost``, checkpoints whose objects can't be referenced any more."""
-    answer = round_trip(coordinator, "commit", write, lambda tables: _commit(commit, tables, assets, options), fate)
-    fields: dict[str, Any] = msgpack.unpackb(answer)
+    fields: dict[str, Any] = msgpack.unpackb(round_trip(coordinator, "commit", write, decide, fate))
     return fields
 
 

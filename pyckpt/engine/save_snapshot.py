@@ -8,7 +8,9 @@ would rather skip the save: the others have copied their state by then, and drop
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from pyckpt.engine.background import SaveHandle
@@ -45,10 +47,12 @@ def save_snapshot(
     options: SaveOptions,
     program: Program,
     handle: SaveHandle,
+    after: SaveHandle | None,
 ) -> SaveReport:
     """Saves what was taken, or tells the other ranks why there is nothing.
 
-    Copies first what is still to be copied. Gives the memory back and ends the conversation. Raises what ``save``
+    Copies first what is still to be copied. It is committed when the save ``after`` has ended: in any other order an
+    older state would be the newest checkpoint. Gives the memory back and ends the conversation. Raises what ``save``
     raises.
     """
 
@@ -63,8 +67,9 @@ def save_snapshot(
         return taken.items
 
     blocks = isinstance(taken, Snapshot) and taken.live > 0
+    turn = None if after is None else partial(wait, [after.committed])
     release = handle.release if blocks else None
-    request = Request(collect, metadata or {}, assets or {}, program, release=release, carry=carry or {})
+    request = Request(collect, metadata or {}, assets or {}, program, release=release, turn=turn, carry=carry or {})
     options = replace(options, progress=_both(handle.note, options.progress))
     try:
         report = save(store, name, request, options=options, coordinator=coordinator)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Literal
 
 from pyckpt.engine.collect import Collected, collect_garbage
@@ -35,6 +36,7 @@ class Retention:
         self._proof = proof
         self._grace = grace
         self._collected_at: float | None = None
+        self._lock = Lock()
         self.damaged: set[str] = set()
         """Names that were found damaged; they don't count as kept."""
 
@@ -47,6 +49,13 @@ class Retention:
             return ""
         if not replace:
             return "there is a checkpoint of this name, and on_exists is 'skip'"
+        # What else is left must not go meanwhile.
+        with self._lock:
+            return self._make_room(name)
+
+    def _make_room(self, name: str) -> str:
+        if self._store.info(root_key(name)) is None:
+            return ""
         own = own_checkpoints(self._store, self._pattern)
         here = next((each for each in own.sound if each.name == name), None)
         if here is None:
@@ -60,8 +69,16 @@ class Retention:
         self.damaged.discard(name)
         return ""
 
-    def after_save(self, name: str) -> RetentionReport:
-        """Deletes what nobody wants beside the checkpoint that has just been committed, and collects garbage."""
+    def after_save(self, name: str, youngest: Callable[[], float] = lambda: 0.0) -> RetentionReport:
+        """Deletes what nobody wants beside the checkpoint that has just been committed, and collects garbage.
+
+        ``youngest`` gives the age in seconds below which nothing is collected, however short the grace: no root reaches
+        what a save in flight has written.
+        """
+        with self._lock:
+            return self._after_save(name, youngest)
+
+    def _after_save(self, name: str, youngest: Callable[[], float]) -> RetentionReport:
         deleted: list[str] = []
         problems: list[str] = []
         # A name may come back: what is damaged is the checkpoint, not the name.
@@ -83,7 +100,7 @@ class Retention:
                 problems.append(f"{each} could not be deleted: {error}")
         collected = Collected((), 0, 0)
         try:
-            collected = self._collect()
+            collected = self._collect(youngest)
         except Exception as error:  # noqa: BLE001 - whatever a store or a policy raises, training goes on
             problems.append(f"garbage could not be collected: {error}")
         return RetentionReport(tuple(deleted), len(collected.keys), collected.bytes, tuple(problems))
@@ -101,13 +118,14 @@ class Retention:
         if name not in {each.name for each in stored}:
             return []
         sound = [each for each in stored if each.name not in self.damaged]
-        stay = wanted(self._keep, sound) | {name, stored[0].name}
+        # The next save may refer to whatever the newest one does, and must not find it deleted.
+        stay = wanted(self._keep, sound) | {name, stored[0].name, *stored[0].external}
         if not self._keep:
             return []
         stay |= {each.name for each in stored if each.pinned}
         return [each.name for each in reversed(stored) if each.name not in stay]
 
-    def _collect(self) -> Collected:
+    def _collect(self, youngest: Callable[[], float]) -> Collected:
         """Collects now and then: each time reads every manifest of the store."""
         now = time.monotonic()
         if self._grace is None:
@@ -116,4 +134,4 @@ class Retention:
             return Collected((), 0, 0)
         self._collected_at = now
         own = lambda name: self._pattern.step_of(name) is not None
-        return collect_garbage(self._store, grace=self._grace, only=own)
+        return collect_garbage(self._store, grace=max(self._grace, youngest()), only=own)
