@@ -11,7 +11,7 @@ WORKERS ?= 2
 help:
 	@echo "make demo    train, kill a rank in the middle of a save, resume elsewhere, compare every bit, export"
 	@echo "make demo-model   the same with a real model: from and to Hugging Face's files, asked in two engines (12 GB memory)"
-	@echo "make test    lint, the conformance suite, then all tests"
+	@echo "make test    lint, then all tests, and the conformance suite beside them"
 	@echo "make lint    ruff, mypy --strict, import layers, the specification's requirements"
 	@echo "make conformance   both implementations, the oracle and its mutants against the conformance suite"
 	@echo "make bench   how to run the benchmarks"
@@ -45,8 +45,16 @@ lint: venv
 
 # One run for all tests, so that the closing summary counts them all. Tests of one file stay together, and those that
 # start several processes (marked "ranks") share one worker: see tests/conftest.py.
-test: lint conformance js-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+# The conformance suite runs beside them with what they leave of the processors, which is more than half: they mostly
+# wait for one another. What it says is shown when it is done, and once more at the end if it has failed.
+CONFORMANCE_LOG := $(VENV)/conformance.log
+
+test: lint js-test
+	@(trap 'kill $$suite' TERM; nice -n 19 $(CONFORMANCE) > $(CONFORMANCE_LOG) 2>&1 & suite=$$!; \
+	wait $$suite; status=$$?; cat $(CONFORMANCE_LOG); exit $$status) & conformance=$$!; trap 'kill $$conformance' INT TERM; \
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10; tests=$$?; \
+	wait $$conformance || { tail -n 60 $(CONFORMANCE_LOG); echo "the conformance suite failed: $(CONFORMANCE_LOG)"; exit 1; }; \
+	exit $$tests
 
 # Node.js 20 or newer as it is installed; where there is none, the one that a Python wheel brings.
 JS := implementations/js
@@ -61,8 +69,10 @@ $(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json | venv
 js-test: $(JS)/node_modules/.installed
 	cd $(JS) && PATH="$(dir $(NODE)):$$PATH" $(NPM) test --silent
 
+CONFORMANCE = env NODE="$(NODE)" $(BIN)/python -m conformance all
+
 conformance: venv $(JS)/node_modules/.installed
-	NODE="$(NODE)" $(BIN)/python -m conformance all
+	$(CONFORMANCE)
 
 bench: venv
 	@$(BIN)/python -m benchmarks --help
