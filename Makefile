@@ -47,9 +47,9 @@ lint: venv
 SERVERS := tests/npm
 
 # One run for all tests, so that the closing summary counts them all. Tests of one file stay together, and those that
-# start several processes (marked "ranks") share one worker: see tests/conftest.py.
-test: lint conformance js-test $(SERVERS)/node_modules/.installed
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+# start several processes (marked "ranks") share one worker: see tests/conftest.py. The conformance suite runs beside.
+test: lint js-test $(SERVERS)/node_modules/.installed
+	tests/run.sh $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
 
 # Node.js 20 or newer as it is installed; where there is none, the one that a Python wheel brings.
 JS := implementations/js

@@ -237,6 +237,7 @@ def everything_to_judge(store):
     (store / "step_200" / "model" / "notes.txt").write_text("mine, too")
     pyckpt.delete(store / "step_100")
     age(store)
+    age(store / ".tombstones", 2 * GRACE_SECONDS - 3600)
     pyckpt.save(store / "fresh", state, assets={"model": {"config.json": b"{}"}})
     pyckpt.delete(store / "fresh")
     pyckpt.save(store / "running", state)
@@ -268,6 +269,7 @@ def test_gc_says_of_every_key_what_and_why(run, everything_to_judge):
         ("step_200", False, "foreign", None, False): ["asset", "foreign"],
     }
     spans = {each["reason"]: (each["since"], each["until"]) for each in judged}
+    assert spans["orphan"][0] < spans["deleted"][0] == spans["spent"][0]
     assert spans["protected"][1][:10] > spans["protected"][0][:10] > spans["deleted"][0][:10]
 
 
