@@ -190,13 +190,13 @@ class _Copy:
                 meter.add(what.size)
         wrong = find_wrong(self.source, self.target, doubtful, threads=self.threads, count=meter.add)
         for what in doubtful:
-            holder = held.holder(what.target)
-            if holder is None and what.target in wrong:
-                missing.append(what)
-            elif holder is not None:
-                if what.target in wrong:
-                    raise _other_bytes(what.target, holder, "block.digest")
+            holder, is_wrong = held.holder(what.target), what.target in wrong
+            if holder is not None and is_wrong:
+                raise _other_bytes(what.target, holder, "block.digest")
+            if holder is not None and holder not in held.doomed:
                 self.relied[holder] = held.digests[holder]
+            elif is_wrong or not self._is_fresh(found[what.target]):
+                missing.append(what)
         return missing
 
     def _is_vouched_for(self, what: DataObject | SmallObject, found: dict[str, ObjectInfo], held: Held) -> bool:

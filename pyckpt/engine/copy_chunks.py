@@ -216,6 +216,8 @@ class _Comparison:
         with self._lock:
             if self._reader is None:
                 self._reader = self._target.open_reader(self._what.target)
+            if self._reader.size != self._what.size:
+                raise _Differs
             return self._reader
 
     def _compare(self, at: int, data: memoryview) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from pyckpt.storage.base import ObjectWriter, Store
 
-__all__ = ["LIMIT", "aligned", "outcome", "pattern", "refuses", "write_object"]
+__all__ = ["LIMIT", "aligned", "outcome", "pattern", "refuses", "write_object", "write_whole"]
 
 LIMIT: Final = 1 << 30
 """More than any object of the tests has."""
@@ -40,7 +40,11 @@ def outcome(call: Callable[[], object]) -> BaseException | None:
 
 def write_object(store: Store, key: str, data: bytes, *, step: int = 1 << 16) -> None:
     """Write an object in steps of so many bytes, through aligned memory and padded where the writer asks for it."""
-    writer = store.create_writer(key, len(data))
+    write_whole(store.create_writer(key, len(data)), data, step=step)
+
+
+def write_whole(writer: ObjectWriter, data: bytes, *, step: int = 1 << 16) -> None:
+    """Write all of an object and close it; abort it where that fails."""
     try:
         _write_steps(writer, data, step)
         writer.close(len(data))

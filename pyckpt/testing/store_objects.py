@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from pyckpt.errors import LimitExceeded
 from pyckpt.storage.base import AlreadyThere, ObjectShort, Store
-from pyckpt.testing.objects import LIMIT, aligned, outcome, pattern, refuses, write_object
+from pyckpt.testing.objects import LIMIT, aligned, outcome, pattern, refuses, write_object, write_whole
 
 __all__ = ["ObjectTests"]
 
@@ -51,6 +51,13 @@ class ObjectTests:
             assert all(error is None or isinstance(error, AlreadyThere) for error in outcomes.values()), outcomes
             assert len(won) == 1, f"{len(won)} of {self.racers} believe that they created {key}"
             assert store.get(key, limit=LIMIT) == won[0]
+
+    def test_replace_writer_takes_a_key_that_is_free_or_not(self, store: Store) -> None:
+        for size in (self.big, 3, 0):
+            data = pattern(size)
+            write_whole(store.replace_writer("a/object", size), data, step=1 << 20)
+            assert store.get("a/object", limit=LIMIT) == data
+            assert [info.key for info in store.list("")] == ["a/object"]
 
     def test_put_replaces(self, store: Store) -> None:
         store.put("a/note", b"longer than the second")

@@ -17,6 +17,7 @@ from pyckpt.engine.delete import delete
 from pyckpt.engine.listing import list_checkpoints
 from pyckpt.engine.verify import verify
 from pyckpt.errors import AlreadyExists, Corrupt, NotFound, PyckptError, SaveAborted, StoreError, UsageError
+from pyckpt.format.keys import tombstone_key
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
 from tests.durability.carried import save_carriers
@@ -99,6 +100,33 @@ def test_what_is_used_of_others_comes_along_and_stays(source, target):
     delete(target, "step_1")
     collect_garbage(target, grace=0)
     assert contents(target, before) == before
+
+
+FIRST = 4096 + 8
+"""Bytes of the header and the first tensor of the model's object."""
+
+
+class Unsteady(FaultyStore):
+    """Gives a wrong last byte in reads from the beginning of a model's object that go beyond its first block."""
+
+    def open_reader(self, key):
+        reader = self.inner.open_reader(key)
+        inner = reader.read_into
+
+        def read_into(offset, views):
+            inner(offset, views)
+            if offset == 0 and "/model/" in key and len(views[-1]) > FIRST:
+                views[-1][-1] ^= 1
+
+        reader.read_into = read_into
+        return reader
+
+
+def test_what_is_read_beyond_a_chunk_is_compared_with_what_was_checked(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(copy_plan, "CHUNK_BYTES", FIRST)
+    with pytest.raises(Corrupt, match="different bytes"):
+        copy_checkpoint(Unsteady(source), "step_1", LocalStore(tmp_path / "target", "direct"))
+    assert roots(LocalStore(tmp_path / "target")) == []
 
 
 def test_another_name(source, target):
@@ -318,6 +346,35 @@ def test_a_checkpoint_relied_on_is_deleted_meanwhile(source, target):
     copy_checkpoint(source, "step_2", target)
     collect_garbage(target, grace=0)
     assert verify(target, "step_2", threads=1).ok
+
+
+def test_a_checkpoint_of_the_target_whose_deletion_was_broken_off(source, target):
+    digest = copy_checkpoint(source, "step_1", target).digest
+    target.put(tombstone_key("step_1", digest), target.get("step_1/checkpoint.json", limit=LIMIT))
+    before = {info.key: info.modified for info in target.list("step_1/")}
+    assert copy_checkpoint(source, "step_2", target).found > 0
+    # Its assets might go with it at any time, objects only when they are old.
+    after = {info.key: info.modified for info in target.list("step_1/")}
+    assert after == before
+    long_ago = time.time() - GRACE_SECONDS
+    for key in before:
+        os.utime(os.path.join(target.root, key), (long_ago, long_ago))
+    target.delete("step_2/checkpoint.json")
+    copy_checkpoint(source, "step_2", target)
+    assert all(target.info(key).modified > long_ago + 60 for key in reachable(target, "step_2"))
+    key = next(key for key in before if key.endswith(".safetensors"))
+    target.put(key, b"?")
+    target.delete("step_2/checkpoint.json")
+    with pytest.raises(Corrupt, match="'step_1' uses them"):
+        copy_checkpoint(source, "step_2", target)
+
+
+def test_an_asset_beside_a_tombstone_gets_a_new_time(source, target):
+    copy_checkpoint(source, "step_1", target)
+    delete(target, "step_1")
+    before = target.info("step_1/model/config.json").modified
+    copy_checkpoint(source, "step_1", target)
+    assert target.info("step_1/model/config.json").modified > before
 
 
 def test_somebodys_file_at_the_key_of_an_asset(source, target):
