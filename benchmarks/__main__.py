@@ -9,8 +9,8 @@ import warnings
 from functools import partial
 
 from benchmarks.background import background
-from benchmarks.incremental import incremental
 from benchmarks.copies import copies
+from benchmarks.incremental import incremental
 from benchmarks.metadata import metadata
 from benchmarks.on_ranks import on_ranks
 from benchmarks.planning import plan

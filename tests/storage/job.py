@@ -8,11 +8,13 @@ import sys
 import numpy as np
 
 import pyckpt
+from pyckpt import frameworks
 from pyckpt.errors import PyckptError
 from pyckpt.storage.objects import ObjectStore
 
 
 def main(number: int) -> None:
+    frameworks._torch_wanted = lambda: False
     create = ObjectStore.put_new
 
     def put_new(store, key, data):

@@ -90,6 +90,11 @@ class Bench:
         pyckpt.gc(self.url, grace=0)
 
 
+@pytest.fixture(autouse=True)
+def _numpy_only(monkeypatch):
+    monkeypatch.setattr("pyckpt.frameworks._torch_wanted", lambda: False)
+
+
 @pytest.fixture
 def bench(seaweed, weed_place, weed_environment):
     return Bench(seaweed, weed_place)

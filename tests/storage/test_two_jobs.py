@@ -14,24 +14,29 @@ import pytest
 pytest.importorskip("obstore", reason="obstore is not installed")
 
 import pyckpt
-from tests.storage.azurite import CONTAINER
+from tests.storage.azurite import CONTAINER, missing
 
 pytestmark = pytest.mark.ranks
 
 ROUNDS = 10
 
 
+@pytest.fixture(autouse=True)
+def _numpy_only(monkeypatch):
+    monkeypatch.setattr("pyckpt.frameworks._torch_wanted", lambda: False)
+
+
 class Job:
     """One process, and its last words."""
 
-    def __init__(self, number):
+    def __init__(self, number, environment):
         root = str(Path(__file__).resolve().parents[2])
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.storage.job", str(number)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": root},
+            env={**os.environ, **environment, "PYTHONPATH": root},
         )
 
     def tell(self, line):
@@ -57,9 +62,11 @@ def store(request):
     return request.getfixturevalue(request.param)
 
 
-@pytest.fixture
-def jobs(store):
-    both = [Job(number) for number in range(2)]
+@pytest.fixture(scope="module")
+def jobs(request, seaweed):
+    """Both know the way to both servers."""
+    azure = {} if missing() else request.getfixturevalue("azurite").environment()
+    both = [Job(number, {**seaweed.environment(), **azure}) for number in range(2)]
     try:
         assert [job.hear() for job in both] == [{"at": "start"}] * 2
         yield both
