@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import warnings
 
 from benchmarks.background import background
+from benchmarks.harness import command, report_command
 from benchmarks.metadata import metadata
 from benchmarks.on_ranks import on_ranks
 from benchmarks.planning import plan
@@ -48,5 +50,10 @@ def main() -> None:
         write_json(arguments.json, records)
 
 
+HARNESS = {"run": command.run, "report": report_command.report}
+"""What has arguments of its own."""
+
 if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in HARNESS:
+        sys.exit(HARNESS[sys.argv[1]](sys.argv[2:]))
     main()

@@ -1,1 +1,1 @@
-"""The harness: arms of several libraries and the hardware's limits, in turn, on the same bytes. See benchmarks/README.md."""
+"""The harness: arms of several libraries and the hardware's limits, in turn, on the same bytes."""

@@ -7,6 +7,7 @@ import mmap
 import os
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -61,7 +62,9 @@ def resident_part(path: str) -> float:
         for at in range(0, size, _WINDOW):
             length = min(_WINDOW, size - at)
             vector = np.zeros(-(-length // page), np.uint8)
-            view = mmap.mmap(descriptor, length, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_WRITE, offset=at)
+            # Private and writable: ctypes wants the address of something that it could write to.
+            writable = mmap.PROT_READ | mmap.PROT_WRITE
+            view = mmap.mmap(descriptor, length, flags=mmap.MAP_PRIVATE, prot=writable, offset=at)
             anchor = ctypes.c_char.from_buffer(view)
             status = libc.mincore(
                 ctypes.c_void_p(ctypes.addressof(anchor)), ctypes.c_size_t(length), ctypes.c_void_p(vector.ctypes.data)
@@ -87,7 +90,7 @@ def filesystem(path: str) -> str:
     best, kind = "", ""
     target = os.path.realpath(path)
     try:
-        lines = open("/proc/self/mounts").read().splitlines()
+        lines = Path("/proc/self/mounts").read_text().splitlines()
     except OSError:
         return ""
     for line in lines:

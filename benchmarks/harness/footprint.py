@@ -1,4 +1,4 @@
-"""What a process and its children used: peak memory, processor seconds, bytes through system calls and to the device."""
+"""What a process and its children used: peak memory, processor seconds, bytes by calls and of the device."""
 
 from __future__ import annotations
 

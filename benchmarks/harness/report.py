@@ -10,7 +10,7 @@ from benchmarks.harness.tables import Row, limit_of, rows, settings
 __all__ = ["markdown"]
 
 HEADINGS = (
-    "arm", "median s", "min", "max", "GB/s", "of the limit", "pyckpt is × as fast", "peak MiB", "CPU s", "read MB",
+    "arm", "median s", "min", "max", "GB/s", "of the limit", "pyckpt is x as fast", "peak MiB", "CPU s", "read MB",
     "written MB",
 )  # fmt: skip
 
@@ -27,8 +27,8 @@ def _run(run: Run) -> Iterator[str]:
     for case in run.cases:
         yield f"### {case.title}"
         yield ""
-        size = f"{case.nbytes / 1e6:,.1f} MB in {case.tensors:,} tensors; `{case.name}`, file system {case.file_system}"
-        yield size
+        size = f"{case.nbytes / 1e6:,.1f} MB in {case.tensors:,} tensors, file system {case.file_system}; "
+        yield (size if case.nbytes else "") + f"case `{case.name}`"
         yield ""
         for step in case.steps():
             yield from _step(case, step)
@@ -57,8 +57,9 @@ def _step(case: CaseResult, step: str) -> Iterator[str]:
     if not found:
         return
     limit = limit_of(case, step)
-    pairs = max(row.to_ours.pairs if row.to_ours else 0 for row in found)
-    yield f"**{_title(case, step)}**" + (f"; the limit is *{limit[0]}*" if limit else "") + f"; {pairs} rounds"
+    rounds = max(len(samples) for _, samples in case.named(step).values())
+    compared = f"; the limit is *{limit[0]}*" if limit and step != "work" else ""
+    yield f"**{_title(case, step)}**{compared}; {rounds} rounds"
     yield ""
     yield "| " + " | ".join(HEADINGS) + " |"
     yield "| --- |" + " ---: |" * (len(HEADINGS) - 1)
@@ -84,7 +85,7 @@ def _cells(case: CaseResult, row: Row) -> list[str]:
         f"{row.seconds:.4g}",
         f"{row.least:.4g}",
         f"{row.most:.4g}",
-        f"{case.nbytes / row.seconds / 1e9:.2f}",
+        f"{case.nbytes / row.seconds / 1e9:.2f}" if case.nbytes else "",
         _ratio(row.of_limit),
         "" if row.kind == "limit" or row.name == "pyckpt" else _ratio(row.to_ours),
         f"{row.peak / 2**20:.0f}",

@@ -24,7 +24,7 @@ __all__ = ["run_case"]
 
 @dataclass(slots=True)
 class _Arm:
-    """An arm that takes part: its workers that save, those that load (the same, where ranks don't change), its result."""
+    """An arm that takes part, and its workers: those that save, and, where ranks change, others that load."""
 
     savers: Group
     loaders: Group

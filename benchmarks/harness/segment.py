@@ -1,4 +1,4 @@
-"""The memory of one rank's tensors: one file in shared memory, so that arms in processes of their own use the same bytes."""
+"""The memory of one rank's tensors: a file in shared memory, so that all arms, in processes of their own, use it."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Segment:
         self._bytes[:] = 0
 
     def wrong(self, parts: Iterable[Placed] | None = None) -> str | None:
-        """Name of the first tensor (of ``parts``, or all) with another value than ``fill`` gives; None: all are right."""
+        """Name of the first tensor (of ``parts``, or all) that is not as ``fill`` makes it; None: all are right."""
         for part in self.parts if parts is None else parts:
             if not np.array_equal(self._view(part), expected(part)):
                 return part.name

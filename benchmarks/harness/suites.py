@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.harness.arms import ArmSpec, chosen
+from benchmarks.harness.arms import ArmSpec, chosen, commits, manifests
 from benchmarks.harness.case import Case
 from benchmarks.harness.workloads import Layout, Workload, llama, many, one
 
@@ -18,6 +18,7 @@ _ON_DISK = ("raw *", "pyckpt*", *_PEERS)
 _IN_MEMORY = ("raw buffered", *(f"pyckpt{each}" for each in ("", " sha256", " without*", " zstd", " planes")), *_PEERS)
 _RANKS = ("raw *", "pyckpt", "DCP ? thread*", "torch_checkpointing")
 _SMALL = ("raw buffered", "pyckpt", "pyckpt without digests", *_PEERS)
+_TINY = ("raw buffered", "pyckpt", "torch.save", "safetensors", "DCP 1 thread")
 _WORK = ("memcpy*", "blake3*", "sha256*", "xxh3*")
 
 
@@ -34,9 +35,13 @@ def _full(ranks: int, nbytes: int | None) -> list[Case]:
         Case("memory", model, _arms(*_IN_MEMORY), "memory"),
         *_several(model, ranks, _RANKS),
         Case("small", many(20_000, 4096), _arms(*_SMALL), "memory"),
-        Case("tiny", many(200_000, 128), _arms("raw buffered", "pyckpt", "torch.save", "safetensors", "DCP 1 thread"),
-             "memory"),  # fmt: skip
+        Case("tiny", many(200_000, 128), _arms(*_TINY), "memory"),
         *_overhead((8, 16, 32)),
+        _commit(1000, 100, peers=True),
+        _commit(1000, 1000),
+        _commit(10_000, 100),
+        _commit(100_000, 10),
+        *(_manifest(10**power) for power in range(3, 8)),
         Case("one", one(8 << 30), _arms("raw direct", "pyckpt", "safetensors", "DCP 1 thread", "torch.save")),
     ]
 
@@ -50,6 +55,9 @@ def _quick(ranks: int, nbytes: int | None) -> list[Case]:
         *_several(model, ranks, ("raw *", "pyckpt", "DCP ? thread*")),
         Case("small", many(5_000, 4096), _arms("raw buffered", "pyckpt", *_FEW), "memory"),
         *_overhead((4, 8)),
+        _commit(100, 100, peers=True),
+        _commit(1000, 1000),
+        *(_manifest(10**power) for power in (3, 5, 6)),
     ]
 
 
@@ -84,6 +92,18 @@ def _overhead(counts: tuple[int, ...]) -> list[Case]:
         )
         for count in counts
     ]
+
+
+def _commit(writers: int, shards: int, *, peers: bool = False) -> Case:
+    title = f"the coordinator of a save by {writers:,} writers with {shards:,} shards each, simulated"
+    return Case(
+        f"commit-{writers}x{shards}", Workload(title, ()), commits(writers, shards, peers=peers), "memory", ("work",)
+    )
+
+
+def _manifest(shards: int) -> Case:
+    title = f"a manifest of {shards:,} shards"
+    return Case(f"manifest-{shards}", Workload(title, ()), manifests(shards), "memory", ("work",))
 
 
 def _arms(*patterns: str, threads: int | None = None) -> tuple[ArmSpec, ...]:

@@ -35,7 +35,8 @@ class Row:
 def rows(case: CaseResult, step: str) -> list[Row]:
     """All that did the step: limits, pyckpt, peers."""
     named = case.named(step)
-    limit = limit_of(case, step)
+    # Copies and digests are different things: none is the limit of the others.
+    limit = limit_of(case, step) if step != "work" else None
     ours = named.get("pyckpt")
     found = []
     for name, (arm, samples) in named.items():

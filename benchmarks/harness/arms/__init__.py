@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any
 
-__all__ = ["ArmSpec", "chosen", "load_class"]
+__all__ = ["ArmSpec", "chosen", "commits", "load_class", "manifests"]
 
 _HOME = "benchmarks.harness.arms"
 
@@ -94,3 +94,14 @@ def chosen(patterns: Sequence[str], threads: int = 4) -> tuple[ArmSpec, ...]:
     """All arms whose names match one of the patterns, in the order of the registry."""
     known = [*_limits(threads), *_ours(), *_peers()]
     return tuple(arm for arm in known if any(fnmatchcase(arm.name, pattern) for pattern in patterns))
+
+
+def commits(writers: int, shards: int, *, peers: bool) -> tuple[ArmSpec, ...]:
+    """The coordinator's work for so many writers with so many shards each; DCP's is only bearable for few."""
+    ours = _arm("pyckpt", "metadata:PyckptCommit", writers=writers, shards=shards)
+    return (ours, _arm("DCP", "metadata:DcpCommit", writers=writers, shards=shards)) if peers else (ours,)
+
+
+def manifests(shards: int) -> tuple[ArmSpec, ...]:
+    """Work on a manifest of so many shards."""
+    return (_arm("pyckpt", "metadata:PyckptManifest", shards=shards),)
