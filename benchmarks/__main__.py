@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import sys
 import warnings
 from functools import partial
 
 from benchmarks.background import background
 from benchmarks.copies import copies
+from benchmarks.harness import command, report_command
 from benchmarks.incremental import incremental
 from benchmarks.metadata import metadata
 from benchmarks.on_ranks import on_ranks
@@ -61,5 +63,10 @@ def main() -> None:
         write_json(arguments.json, records)
 
 
+HARNESS = {"run": command.run, "report": report_command.report}
+"""What has arguments of its own."""
+
 if __name__ == "__main__":
+    if len(sys.argv) > 1 and sys.argv[1] in HARNESS:
+        sys.exit(HARNESS[sys.argv[1]](sys.argv[2:]))
     main()
