@@ -104,7 +104,8 @@ class Loops:
 
 
 def background(directory: str, repetitions: int) -> list[tuple[Loops, int]]:
-    """Every arm trains and saves for an interval, in turn, ten times for each of (at most two) repetitions."""
+    """Every arm trains and saves for an interval, in turn, ten times: those are the repetitions."""
+    del repetitions
     trainer = Trainer()
     stager = DefaultStager(StagingOptions(False, False, False, False))
     number = 0
@@ -141,10 +142,10 @@ def background(directory: str, repetitions: int) -> list[tuple[Loops, int]]:
         staging_memory.forget()
         _settle(directory)
         loops.arms[name].peak = _interval(trainer, save, 2, _Arm())
-    stagings = [*ways.items()]
-    for turn in range(SAVES * min(2, repetitions)):
+    order = [*ways.items()]
+    for turn in range(SAVES):
         # Each arm follows each other arm equally often, or nearly.
-        for name, save in stagings[turn % len(ways) :] + stagings[: turn % len(ways)]:
+        for name, save in order[turn % len(ways) :] + order[: turn % len(ways)]:
             _settle(directory)
             _interval(trainer, save, steps, loops.arms[name])
     _settle(directory)
