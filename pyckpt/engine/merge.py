@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -63,20 +62,8 @@ def merge_item(
     elsewhere = np.array([row.store_key is not None for row in objects] or [False])[rows.object]
     # A second copy that is only a reference has no bytes here that somebody would have to account for.
     order, dropped = order[~(dropped & elsewhere)[order]], dropped & ~elsewhere
-    rows, used = _used_objects(rows, order, tuple(objects))
-    manifest = assemble(name, attempt, numbering, tuple(chains), used, rows, order, dropped, names)
+    manifest = assemble(name, attempt, numbering, tuple(chains), tuple(objects), rows, order, dropped, names)
     return manifest, numbering.packed
-
-
-def _used_objects(
-    rows: Rows, order: npt.NDArray[np.intp], objects: Sequence[ObjectRow]
-) -> tuple[Rows, tuple[ObjectRow, ...]]:
-    """The rows with their objects numbered anew, and the objects without those of others that no row needs."""
-    used = np.array([row.key is not None for row in objects], bool)
-    used[rows.object[order]] = True
-    numbers = np.cumsum(used) - 1
-    kept = tuple([row for row, needed in zip(objects, used, strict=True) if needed])
-    return replace(rows, object=numbers[rows.object]), kept
 
 
 def _ints(values: Sequence[int]) -> Int64s:

@@ -103,6 +103,8 @@ def test_nothing_changed_is_a_stale_snapshot_and_writes_no_object(tmp_path):
     carried = pyckpt.save(tmp_path / "d", {"optimizer": state(2)["optimizer"]}, carry={"model": "c"})
     assert carried.warnings == ()
     assert pyckpt.save(tmp_path / "e", {}, carry={"model": "d"}).warnings == ()
+    part = pyckpt.save(tmp_path / "n", {"model": state(0)["model"], "new": {"v": np.ones(9)}}, options=options())
+    assert (part.unchanged_shards, part.compared_shards, part.warnings) == (5, 5, ())
     coded = [pyckpt.save(tmp_path / name, state(0), options=options(codec="zstd")) for name in "fg"]
     assert ["stale" in text for text in coded[1].warnings] == [True]
 
@@ -129,10 +131,10 @@ def test_other_digests_are_not_compared(tmp_path, other):
 
 def test_other_shapes_and_dtypes_are_written_anew(tmp_path):
     value = np.arange(4096, dtype=np.int32)
-    pyckpt.save(tmp_path / "a", {"x": {"a": value, "b": value, "c": value}}, options=options())
-    changed = {"a": value.reshape(64, 64), "b": value.view(np.uint32), "d": value}
+    pyckpt.save(tmp_path / "a", {"x": {name: value.copy() for name in "abce"}}, options=options())
+    changed = {"a": value.reshape(64, 64), "b": value.view(np.uint32), "d": value, "e": value.copy()}
     report = pyckpt.save(tmp_path / "b", {"x": changed}, options=options())
-    assert report.referenced == 0
+    assert (report.referenced, report.referenced_shards) == (value.nbytes, 1)
     assert pyckpt.verify(tmp_path / "b").ok
 
 
