@@ -293,6 +293,23 @@ def test_collection_beside_a_copy(source, target):
     assert roots(target) == []
 
 
+def test_collection_leaves_what_is_written_again_meanwhile(target):
+    first, second = (f"c/model/{'0' * 15}{number}-00000.safetensors" for number in (1, 2))
+    long_ago = time.time() - GRACE_SECONDS
+    for key in (first, second):
+        target.put(key, b"old")
+        os.utime(os.path.join(target.root, key), (long_ago, long_ago))
+
+    class Writing(FaultyStore):
+        def step(self, what, key, change):
+            if (what, key) == ("delete", first):
+                target.put(second, b"new")
+            return super().step(what, key, change)
+
+    collect_garbage(Writing(target, count_only=True), grace=3600)
+    assert contents(target) == {second: b"new"}
+
+
 def test_a_deletion_beside_a_copy(source, target):
     class Deleting(FaultyStore):
         def step(self, what, key, change):
