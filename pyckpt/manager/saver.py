@@ -107,7 +107,7 @@ class Saver:
         """
         name = self._pattern.name_of(wish.step)
         self._rank = self._conversation().rank
-        skipped, error = self._admit(wish, name)
+        skipped, error, fatal = self._admit(wish, name)
         if skipped:
             event = SaveEvent(wish.step, name, None, rank=self._rank, skipped=skipped, metrics=wish.metrics)
             if self._rank == 0:
@@ -133,6 +133,9 @@ class Saver:
             return handle
         self._follow(flight)
         self._tell(flight.followed.result())
+        if error is not None and fatal:
+            self._patience.count(None)
+            raise error
         if error is None and not (wish.last and self._patience.tolerated):
             self._patience.raise_due()
         return handle
@@ -167,8 +170,8 @@ class Saver:
         self._patience.raise_due()
         return b""
 
-    def _admit(self, wish: Wish, name: str) -> tuple[str, StoreError | None]:
-        """Why there is no room for this name, decided by rank 0, or the error that it met; empty and None if there is.
+    def _admit(self, wish: Wish, name: str) -> tuple[str, StoreError | None, bool]:
+        """What rank 0 says: why there is no room for this name, or the error that it met, and whether that is too much.
 
         Raises on all ranks what is due.
         """
@@ -177,19 +180,18 @@ class Saver:
             check_same_step([msgpack.unpackb(each) for each in told])
             if not wish.last:
                 self._patience.raise_due()
-            answer = ["", "", "", ""]
+            skipped, error, fatal = "", ("", "", ""), False
             try:
-                answer[0] = ALREADY if name == self.current else self._retention.admit(name, replace=self._replace)
-            except StoreError as error:
-                if not (self._patience.tolerated if wish.last else self._patience.left()):
-                    raise
-                answer[1:] = error.code, error.message, error.key
-            packed: bytes = msgpack.packb(answer)
+                skipped = ALREADY if name == self.current else self._retention.admit(name, replace=self._replace)
+            except StoreError as met:
+                error = met.code, met.message, met.key
+                fatal = not (self._patience.tolerated if wish.last else self._patience.left())
+            packed: bytes = msgpack.packb([skipped, error, fatal])
             return packed
 
         answer = round_trip(self._conversation(), "admit", lambda: msgpack.packb(wish.step), decide)
-        skipped, code, message, key = msgpack.unpackb(answer)
-        return skipped, StoreError(code, message, key=key) if code else None
+        skipped, (code, message, key), fatal = msgpack.unpackb(answer)
+        return skipped, StoreError(code, message, key=key) if code else None, fatal
 
     def _begin(self, wish: Wish, url: str) -> SaveHandle:
         handle = facade.save_async(url, wish.state, **self._particulars(wish))
