@@ -19,7 +19,7 @@ from pyckpt.errors import RankError, StoreError
 from pyckpt.manager.decide import check_same_step
 from pyckpt.manager.events import SaveEvent
 from pyckpt.manager.flight import Flight, Patience, UnderWay
-from pyckpt.manager.log import ALREADY, call, log_retention, log_save
+from pyckpt.manager.log import ALREADY, FULL, call, log_retention, log_save
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
 from pyckpt.manager.retention import Retention
@@ -56,6 +56,8 @@ class Wish:
     pin: bool = False
     last: bool = False
     """The run leaves after it: it is done in the call, and nothing is begun after it."""
+    asked: bool = False
+    """Somebody asked for this very save, so that it waits for room whatever ``when_full`` says."""
 
 
 class Saver:
@@ -212,7 +214,11 @@ class Saver:
         return {
             "metadata": {**self._metadata, "step": wish.step, "metrics": wish.metrics, **pinned},
             "assets": self._assets(wish.step) if callable(self._assets) else self._assets,
-            "options": replace(self._options, parent=self.parent),
+            "options": replace(
+                self._options,
+                parent=self.parent,
+                when_full="wait" if wish.asked else self._options.when_full,
+            ),
         }
 
     def _follow(self, flight: Flight) -> None:
@@ -220,7 +226,9 @@ class Saver:
         rank = self._rank
         event = SaveEvent(flight.step, flight.name, None, rank=rank, metrics=flight.metrics)
         error = flight.handle.committed.exception()
-        if error is not None:
+        if flight.handle.skipped:
+            event = replace(event, skipped=FULL)
+        elif error is not None:
             event = replace(event, error=error)
         else:
             report = flight.handle.committed.result()
@@ -231,7 +239,7 @@ class Saver:
             short = tight(self._store, TIGHT * report.written) if slow else ""
             event = replace(event, report=report, slow=f"{slow}; {short}" if short else slow)
         # What only says that another rank failed is said by rank 0 for all.
-        if rank == 0 or not (error is None or isinstance(error, RankError)):
+        if rank == 0 or not (event.error is None or isinstance(error, RankError)):
             log_save(event)
         flight.ended.set_result(event)
         if rank == 0 and error is None and not self._leaving:
@@ -247,8 +255,9 @@ class Saver:
         return (self._under_way.oldest() or 0.0) + FLIGHT_MARGIN if self._background else 0.0
 
     def _tell(self, event: SaveEvent) -> None:
-        self._patience.count(event.error)
-        if event.error is not None and self.current == event.name:
+        if not event.skipped:
+            self._patience.count(event.error)
+        if event.report is None and self.current == event.name:
             self.current = None
         call("on_save", self._on_save, event)
 
