@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore")]
 LIMITS = {"timeout": 40.0, "silence": 24.0}
 ROWS = 64
 WHOLE = [
-    "pyckpt.engine.save._plan",
+    "pyckpt.engine.writer.plan_shards",
     "pyckpt.engine.save._check_marker",
     "pyckpt.torch.whole.WholeTensors._allocate",
 ]
