@@ -84,6 +84,8 @@ class Commit:
     """Name and version of the program."""
     metadata: Mapping[str, object]
     parent: str | None
+    after: int = 0
+    """Sequence to exceed, whatever this store holds."""
     created: list[str] = field(default_factory=list)
     """Keys of this attempt alone that were written so far."""
 
@@ -102,7 +104,7 @@ class Commit:
             for item, files in assets.items()
         }
         entries = {name: self._store_item(name, each, stored.get(name, {})) for name, each in manifests.items()}
-        sequence = 1 + max((each.root.sequence for each in listed if each.root is not None), default=0)
+        sequence = 1 + max([self.after, *(each.root.sequence for each in listed if each.root is not None)])
         if sequence > MAX_JSON_INT:
             raise LimitExceeded(
                 "limit.exceeded",

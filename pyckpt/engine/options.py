@@ -58,6 +58,8 @@ class SaveOptions:
     """Saves of ``save_async`` that may go on at one time; the next call waits for the oldest."""
     parent: str | None = None
     """Digest of the checkpoint that this run was restored from."""
+    after_sequence: int = 0
+    """Sequence that the new checkpoint must exceed: the highest of the run that another store than this one holds."""
     accept_weak_store: bool = False
     """Save to a store that has no create-if-absent, too: then one process at a time may save a name."""
     progress: Progress | None = None

@@ -109,7 +109,9 @@ def save(
     clock.lap("begin")
     keys: list[str] = []
     fate = Fate()
-    commit = Commit(store, name, begun.attempt, request.program, request.metadata, options.parent)
+    commit = Commit(
+        store, name, begun.attempt, request.program, request.metadata, options.parent, options.after_sequence
+    )
 
     def write() -> bytes:
         try:

@@ -57,6 +57,8 @@ class PassedOver:
     code: str
     """A code of the registry of error codes."""
     why: str
+    tier: str = ""
+    """The store that it lies in, where there are several."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,9 @@ class Restored:
     metadata: Mapping[str, object]
     report: LoadReport | None
     passed: tuple[PassedOver, ...] = ()
-    """Newer checkpoints that are damaged, and damaged roots, of which nobody knows how new they are."""
+    """Newer checkpoints and nearer copies that are damaged, and damaged roots, of which nobody knows how new they are."""
+    tier: str = ""
+    """The store that it came from, where there are several."""
 
     @property
     def fresh(self) -> bool:

@@ -64,6 +64,7 @@ def _parse(name: str, step: int, root: Root) -> Stored:
         _parse_time(root.created),
         parse_metrics(metadata.get("metrics")),
         metadata.get("pinned") is True,
+        root.digest,
     )
 
 
