@@ -16,7 +16,7 @@ from contextlib import suppress
 from pyckpt.engine.report import SaveReport
 from pyckpt.errors import UsageError
 
-__all__ = ["Flights", "SaveHandle", "flights"]
+__all__ = ["Flights", "SaveHandle", "flights", "step_back"]
 
 _log = logging.getLogger("pyckpt")
 NICE_STEPS = 10
@@ -122,7 +122,7 @@ class Flights:
         """Runs ``work`` in a thread of its own and gives the handle its outcome."""
 
         def run() -> None:
-            _step_back()
+            step_back()
             try:
                 report = work()
             except BaseException as error:  # noqa: BLE001 - it is raised where somebody can act on it
@@ -164,7 +164,7 @@ class Flights:
         self._handles = deque()
 
 
-def _step_back() -> None:
+def step_back() -> None:
     """Lets training go first where cores are scarce: this thread, and the threads that it starts, run less eagerly."""
     # Elsewhere than on Linux a thread has no such number of its own.
     if sys.platform == "linux":

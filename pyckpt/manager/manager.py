@@ -20,15 +20,17 @@ from pyckpt.engine.rounds import round_trip
 from pyckpt.errors import UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.manager.decide import Decider, check_same_step
-from pyckpt.manager.events import Preempted, Restored, SaveEvent
+from pyckpt.manager.events import Preempted, Restored, SaveEvent, TierEvent
 from pyckpt.manager.keep import KeepLast, KeepPolicy
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
-from pyckpt.manager.restore import OnDamage, Restoration, RestoreProof
+from pyckpt.manager.restore import OnDamage, OnOutage, Restoration, RestoreProof
 from pyckpt.manager.retention import Proof, Retention
 from pyckpt.manager.stored import parse_metrics
+from pyckpt.manager.tier import Tier, open_tiers
+from pyckpt.manager.tier_retention import TieredRetention
 from pyckpt.manager.when import BeforePreemption, Every, EveryNSteps, SavePolicy
-from pyckpt.storage.url import open_store
+from pyckpt.storage.url import Place, open_store
 
 __all__ = ["CheckpointManager"]
 
@@ -46,8 +48,10 @@ class CheckpointManager:
 
     def __init__(
         self,
-        store: facade.Url,
+        store: facade.Url | None = None,
         *,
+        tiers: Sequence[Tier] = (),
+        tier_wait: timedelta = timedelta(minutes=1),
         save_every_n_steps: int | None = None,
         save_every: timedelta | None = None,
         policies: Sequence[SavePolicy] = (),
@@ -64,6 +68,7 @@ class CheckpointManager:
         slow_factor: float = 3.0,
         on_save: Callable[[SaveEvent], object] | None = None,
         on_restore: Callable[[Restored], object] | None = None,
+        on_tier: Callable[[TierEvent], object] | None = None,
     ) -> None:
         """``policies`` say when to save beside the two shorthands, ``keep`` what to keep beside ``keep_last_n``.
 
@@ -77,13 +82,34 @@ class CheckpointManager:
             if given not in choices:
                 raise UsageError("usage.invalid", f"found {given!r}, expected one of {', '.join(choices)}")
         self._options = options or SaveOptions()
-        self._store = open_store(store, io=self._options.io)
         self._pattern = NamePattern(pattern)
+        if (store is None) == (not tiers) or (tiers and (keep_last_n is not None or keep)):
+            raise UsageError(
+                "usage.invalid",
+                "expected either a store, or tiers, each of which says itself what it keeps",
+                key="CheckpointManager",
+            )
+        io = self._options.io
+        self._stores = open_tiers(tiers, io=io) if store is None else (open_store(store, io=io),)
+        self._store = self._stores[0]
         self._items = None if items is None else tuple(items)
         self._metadata = dict(metadata or {})
         self._replace = on_exists == "replace"
         kept = (*([] if keep_last_n is None else [KeepLast(keep_last_n)]), *keep)
         seconds = None if grace is None else grace.total_seconds()
+        self._tiers: TieredRetention | None = None
+        if tiers:
+            self._tiers = TieredRetention(
+                tiers,
+                self._stores,
+                self._pattern,
+                proof=verify_saved,
+                grace=seconds,
+                options=self._options,
+                replace_names=on_exists == "replace",
+                on_tier=on_tier,
+            )
+        self._tier_wait = tier_wait
         self._retention = Retention(self._store, self._pattern, kept, proof=verify_saved, grace=seconds)
         self._pace = Pace(slow_factor)
         self._on_save = on_save
@@ -144,6 +170,8 @@ class CheckpointManager:
         step: int | None = None,
         verify: RestoreProof = "load",
         on_damage: OnDamage = "previous",
+        on_outage: OnOutage = "raise",
+        promote: bool = False,
         options: LoadOptions | None = None,
     ) -> Restored:
         """Fills the state from the newest sound checkpoint, or that of ``step``; changes nothing if there is none.
@@ -157,8 +185,17 @@ class CheckpointManager:
             if given not in choices:
                 raise UsageError("usage.invalid", f"found {given!r}, expected one of {', '.join(choices)}")
         found = Restoration(
-            self._store, self._pattern, self._conversation(), step, verify, on_damage, self._load_options(options)
+            self._stores,
+            self._pattern,
+            self._conversation(),
+            step,
+            verify,
+            on_damage,
+            self._load_options(options),
+            on_outage,
         ).run(self._chosen(state))
+        if self._tiers is not None and self._conversation().rank == 0:
+            self._tiers.after_restore(found, promote=promote)
         self._retention.damaged.update(each.name for each in found.passed)
         self._decider.rest()
         if found.url is not None:
@@ -183,6 +220,8 @@ class CheckpointManager:
             atexit.unregister(self.close)
             self._talk.close()
             self._talk = None
+        if self._tiers is not None:
+            self._tiers.close(self._tier_wait)
 
     def __enter__(self) -> CheckpointManager:  # noqa: PYI034  typing.Self needs Python 3.11
         return self
@@ -205,14 +244,14 @@ class CheckpointManager:
             return None
         metadata = {**self._metadata, "step": step, "metrics": numbers, **({"pinned": True} if pin else {})}
         report = facade.save(
-            f"{self._store.url.rstrip('/')}/{name}",
+            Place(self._store, name),
             chosen,
             metadata=metadata,
-            options=replace(self._options, parent=self._parent),
+            options=replace(self._options, parent=self._parent, after_sequence=self._after_sequence()),
         )
         self._current = name
         slow = self._pace.judge(report)
-        retention = self._retention.after_save(name) if self._conversation().rank == 0 else None
+        retention = (self._tiers or self._retention).after_save(name) if self._conversation().rank == 0 else None
         self._tell(SaveEvent(step, name, report, slow=slow, metrics=numbers, retention=retention))
         return report
 
@@ -221,9 +260,12 @@ class CheckpointManager:
 
         def decide(told: Sequence[bytes]) -> bytes:
             check_same_step([msgpack.unpackb(each) for each in told])
-            return self._retention.admit(name, replace=self._replace).encode()
+            return (self._tiers or self._retention).admit(name, replace=self._replace).encode()
 
         return round_trip(self._conversation(), "admit", lambda: msgpack.packb(step), decide).decode()
+
+    def _after_sequence(self) -> int:
+        return self._tiers.after_sequence() if self._tiers is not None and self._conversation().rank == 0 else 0
 
     def _tell(self, event: SaveEvent) -> None:
         if self._conversation().rank == 0:
