@@ -1,8 +1,8 @@
 """pyckpt: sharded checkpoints of training state, written once, loaded into any layout, verified to the last byte.
 
-``save``, ``save_async``, ``load``, ``reshard``, ``open``, ``verify``, ``list``, ``latest``, ``delete``, ``diff`` and
-``gc`` are the calls; ``SaveOptions``, ``LoadOptions`` and ``ReshardOptions`` their choices. ``CheckpointManager``
-decides when to save and what to keep. The format that they write is specified in ``spec/``.
+``save``, ``save_async``, ``load``, ``reshard``, ``open``, ``verify``, ``list``, ``latest``, ``copy``, ``delete``,
+``diff`` and ``gc`` are the calls; ``SaveOptions``, ``LoadOptions`` and ``ReshardOptions`` their choices.
+``CheckpointManager`` decides when to save and what to keep. The format that they write is specified in ``spec/``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from pyckpt.engine.background import SaveHandle
     from pyckpt.engine.checkpoint import Checkpoint, LazyTensor
     from pyckpt.engine.options import LoadOptions, ReshardOptions, SaveOptions
-    from pyckpt.engine.report import LoadReport, SaveReport, VerifyReport
+    from pyckpt.engine.report import CopyReport, LoadReport, SaveReport, VerifyReport
     from pyckpt.errors import PyckptError
-    from pyckpt.facade import delete, diff, gc, latest, load, load_report, save, save_async, verify
+    from pyckpt.facade import copy, delete, diff, gc, latest, load, load_report, save, save_async, verify
     from pyckpt.facade import list_ as list
     from pyckpt.facade import open_ as open
     from pyckpt.manager.events import Preempted
@@ -33,6 +33,7 @@ __all__ = [
     "RNG",
     "Checkpoint",
     "CheckpointManager",
+    "CopyReport",
     "Declared",
     "LazyTensor",
     "LoadOptions",
@@ -48,6 +49,7 @@ __all__ = [
     "Shard",
     "VerifyReport",
     "__version__",
+    "copy",
     "delete",
     "diff",
     "gc",
@@ -69,6 +71,7 @@ _HOMES = {
     "RNG": ("pyckpt.torch.rng", "RNG"),
     "Checkpoint": ("pyckpt.engine.checkpoint", "Checkpoint"),
     "CheckpointManager": ("pyckpt.manager.manager", "CheckpointManager"),
+    "CopyReport": ("pyckpt.engine.report", "CopyReport"),
     "Declared": ("pyckpt.torch.layout", "Declared"),
     "LazyTensor": ("pyckpt.engine.checkpoint", "LazyTensor"),
     "LoadOptions": ("pyckpt.engine.options", "LoadOptions"),
@@ -83,6 +86,7 @@ _HOMES = {
     "SaveReport": ("pyckpt.engine.report", "SaveReport"),
     "Shard": ("pyckpt.torch.layout", "Shard"),
     "VerifyReport": ("pyckpt.engine.report", "VerifyReport"),
+    "copy": ("pyckpt.facade", "copy"),
     "delete": ("pyckpt.facade", "delete"),
     "diff": ("pyckpt.facade", "diff"),
     "gc": ("pyckpt.facade", "gc"),

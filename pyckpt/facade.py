@@ -1,16 +1,17 @@
-"""The calls that most users need: save, save_async, load, open, verify, list, latest, delete, diff."""
+"""The calls that most users need: save, save_async, load, open, verify, list, latest, copy, delete, diff."""
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
 from pyckpt.engine.background import SaveHandle, flights
 from pyckpt.engine.checkpoint import Checkpoint
 from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
+from pyckpt.engine.copy import copy_checkpoint
 from pyckpt.engine.delete import delete as delete_checkpoint
 from pyckpt.engine.diff import DiffReport
 from pyckpt.engine.diff import diff as diff_checkpoints
@@ -21,7 +22,7 @@ from pyckpt.engine.load import load as load_checkpoint
 from pyckpt.engine.open import open_root
 from pyckpt.engine.options import LoadOptions, Progress, SaveOptions
 from pyckpt.engine.pause import no_cycle_collection
-from pyckpt.engine.report import SaveReport, VerifyReport
+from pyckpt.engine.report import CopyReport, SaveReport, VerifyReport
 from pyckpt.engine.save import Request
 from pyckpt.engine.save import save as save_checkpoint
 from pyckpt.engine.save_snapshot import save_snapshot
@@ -35,7 +36,20 @@ from pyckpt.storage.base import Store
 from pyckpt.storage.url import Place, checkpoint_url, open_store, split_url
 from pyckpt.version import PROGRAM
 
-__all__ = ["delete", "diff", "gc", "latest", "list_", "load", "load_report", "open_", "save", "save_async", "verify"]
+__all__ = [
+    "copy",
+    "delete",
+    "diff",
+    "gc",
+    "latest",
+    "list_",
+    "load",
+    "load_report",
+    "open_",
+    "save",
+    "save_async",
+    "verify",
+]
 
 Url = str | os.PathLike[str]
 
@@ -115,7 +129,7 @@ def save_async(
     save = partial(save_snapshot, store, name, coordinator=coordinator, options=options, program=PROGRAM, handle=handle)
     try:
         _raise(missed)
-        described = {**framework.parallel(state), **copy.deepcopy(dict(metadata or {}))}
+        described = {**framework.parallel(state), **deepcopy(dict(metadata or {}))}
         files = _read_assets(assets) if coordinator.rank == 0 else {}
         with no_cycle_collection():
             items = framework.collect(state, coordinator, options)
@@ -221,6 +235,37 @@ def latest(store: Url) -> str | None:
     opened = open_store(os.fspath(store))
     found = newest(opened)
     return None if found is None else checkpoint_url(opened.url, found.name)
+
+
+def copy(
+    src: Url,
+    dst: Url,
+    *,
+    standalone: bool = False,
+    verify: bool = True,
+    accept_weak_store: bool = False,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> CopyReport:
+    """Copies a checkpoint to another store or name, byte for byte: the copy has the same root digest.
+
+    What it uses of other checkpoints comes along under the same names. Every digest is checked on the way. A copy that
+    was broken off goes on where it stopped; ``verify=False`` believes what it finds there by its size. ``dst`` names
+    the copy, such as ``s3://bucket/run/step_10``.
+    """
+    source, name = _locate(src)
+    target, target_name = _locate(dst)
+    return copy_checkpoint(
+        source,
+        name,
+        target,
+        target_name=target_name,
+        standalone=standalone,
+        verify=verify,
+        accept_weak_store=accept_weak_store,
+        threads=threads,
+        progress=progress,
+    )
 
 
 def delete(url: Url, *, grace: float | None = None) -> None:

@@ -56,6 +56,10 @@ class SummingStore:
         """As the store's."""
         return self._store.create_writer(key, size)
 
+    def replace_writer(self, key: str, size: int | None) -> ObjectWriter:
+        """As the store's."""
+        return self._store.replace_writer(key, size)
+
     def put_new(self, key: str, data: Bytes) -> None:
         """As the store's."""
         self._store.put_new(key, data)

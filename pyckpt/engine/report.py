@@ -1,4 +1,4 @@
-"""What a save, a load and a verification tell their caller."""
+"""What a save, a load, a copy and a verification tell their caller."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pyckpt.errors import Finding
 
-__all__ = ["LoadReport", "SaveReport", "VerifyReport"]
+__all__ = ["CopyReport", "LoadReport", "SaveReport", "VerifyReport"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,32 @@ class LoadReport:
     staging: int = 0
     """Most bytes of buffers in use at one time, for what does not go straight into host memory: blocks that are cut or
     encoded, and all that is bound for a device, another order or another dtype."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyReport:
+    """A copy that is there now. Sizes in bytes, times in seconds."""
+
+    url: str
+    source: str
+    """URL of what was copied."""
+    digest: str
+    """SHA-256 of the copy's root."""
+    checkpoints: tuple[str, ...] = ()
+    """Other checkpoints of whose objects the copy needs some, which came along."""
+    already_there: bool = False
+    """True if the target had this very checkpoint, or another copy of it was faster."""
+    objects: int = 0
+    """Objects of the checkpoint, its root and those of other checkpoints included; 0 if there was nothing to do."""
+    sent: int = 0
+    """Bytes that were written to the target."""
+    found: int = 0
+    """Bytes that the target had already."""
+    unchecked: int = 0
+    """Bytes in objects whose digest algorithm this version doesn't know; they were copied as they are."""
+    weak: bool = False
+    """True if the target has no create-if-absent, and the root was created by a look and a plain write."""
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,13 @@ class Store(Protocol):
         AlreadyThere where the store can tell; others replace silently.
         """
 
+    def replace_writer(self, key: str, size: int | None) -> ObjectWriter:
+        """Begin an object that takes the key when it is closed, in one step, whatever lies there until then.
+
+        For bytes that were chosen by somebody else, such as a copy's: what a process that died has left is overwritten,
+        and nobody ever sees a part of the new object.
+        """
+
     def put_new(self, key: str, data: Bytes) -> None:
         """Create a small object if the key is free, durable on return. AlreadyThere."""
 

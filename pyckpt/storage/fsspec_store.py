@@ -94,6 +94,10 @@ class FsspecStore:
         with translated(key, "beginning the object", writing=True):
             return FsspecWriter(self._fs, path, key, self._fs.open(path, "wb", block_size=part))
 
+    def replace_writer(self, key: str, size: int | None) -> FsspecWriter:
+        """Begin an object that takes the key when it is closed."""
+        return self.create_writer(key, size)
+
     @property
     def conditional_put(self) -> str:
         """``native`` if the filesystem honours create-if-absent, else ``emulated``; the first look probes it."""

@@ -17,7 +17,7 @@ from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.base import AlreadyThere, Bytes, ObjectInfo, ObjectMissing, ObjectShort, is_reserved, read_whole
 from pyckpt.storage.kernel import is_in_memory
 from pyckpt.storage.local_create import create_new, replace
-from pyckpt.storage.local_paths import LocalPaths, open_file, store_error, sync_directory
+from pyckpt.storage.local_paths import LocalPaths, open_file, store_error, sync_directory, temporary_path
 from pyckpt.storage.local_write import MODES, LocalWriter, Mode, auto_mode
 from pyckpt.storage.vectors import MAX_VIEWS, byte_views, rest_of, total_bytes
 
@@ -73,6 +73,15 @@ class LocalStore:
         """Begin a new object under its final name. AlreadyThere."""
         mode = self._mode or auto_mode(size, in_memory=self._lies_in_memory())
         return self._create(key, lambda path: LocalWriter(path, key=key, mode=mode, size=size))
+
+    def replace_writer(self, key: str, size: int | None) -> LocalWriter:
+        """Begin an object under a temporary name; its own is given to it at the close."""
+        mode = self._mode or auto_mode(size, in_memory=self._lies_in_memory())
+
+        def begin(path: str) -> LocalWriter:
+            return LocalWriter(temporary_path(path), key=key, mode=mode, size=size, final=path)
+
+        return self._create(key, begin)
 
     def _lies_in_memory(self) -> bool:
         if self._in_memory is None:

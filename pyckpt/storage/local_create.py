@@ -13,13 +13,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from dataclasses import dataclass
 from typing import Final
 
 from pyckpt.storage.base import Bytes
 from pyckpt.storage.kernel import rename_noreplace
-from pyckpt.storage.local_paths import open_file, sync_directory
+from pyckpt.storage.local_paths import open_file, sync_directory, temporary_path
 
 __all__ = ["create_new", "replace"]
 
@@ -63,8 +62,7 @@ def replace(path: str, data: Bytes) -> None:
 
 
 def _write_temporary(path: str, data: Bytes) -> _Temporary:
-    temporary = os.path.join(os.path.dirname(path), f".tmp-{secrets.token_hex(8)}")
-    return _write_exclusive(temporary, data)
+    return _write_exclusive(temporary_path(path), data)
 
 
 def _write_exclusive(path: str, data: Bytes) -> _Temporary:

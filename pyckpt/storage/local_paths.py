@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import secrets
 import stat
 from typing import Final
 
 from pyckpt.errors import StoreError
 from pyckpt.storage.base import check_key, check_prefix
 
-__all__ = ["LocalPaths", "open_file", "store_error", "sync_directory"]
+__all__ = ["LocalPaths", "open_file", "store_error", "sync_directory", "temporary_path"]
 
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _CANNOT_SYNC: Final = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EBADF})
@@ -41,6 +42,11 @@ def _check_regular(mode: int) -> None:
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "expected a regular file, found a pipe, socket or device")
+
+
+def temporary_path(path: str) -> str:
+    """Give a new name beside a file that no listing shows."""
+    return os.path.join(os.path.dirname(path), f".tmp-{secrets.token_hex(8)}")
 
 
 def sync_directory(path: str) -> None:

@@ -39,10 +39,14 @@ def auto_mode(size: int | None, *, in_memory: bool) -> Mode:
 
 
 class LocalWriter:
-    """One new file under its final name; thread-safe. FileExistsError at construction if the name is taken."""
+    """One new file; thread-safe. FileExistsError at construction if its name is taken.
 
-    def __init__(self, path: str, *, key: str, mode: Mode, size: int | None) -> None:
+    ``final`` is the name that it gets when it is closed, in the place of what lies there; None: it has it already.
+    """
+
+    def __init__(self, path: str, *, key: str, mode: Mode, size: int | None, final: str | None = None) -> None:
         self._path = path
+        self._final = final
         self._key = key
         self._end = 0
         self._lock = threading.Lock()
@@ -148,6 +152,8 @@ class LocalWriter:
         if os.fstat(self._descriptor).st_size != size:
             os.ftruncate(self._descriptor, size)
         os.fsync(self._descriptor)
+        if self._final is not None:
+            os.replace(self._path, self._final)
         sync_directory(os.path.dirname(self._path))
 
     def abort(self) -> None:

@@ -82,6 +82,10 @@ class MemoryStore:
             raise AlreadyThere(key)
         return MemoryWriter(self, key)
 
+    def replace_writer(self, key: str, size: int | None) -> MemoryWriter:  # noqa: ARG002  a hint, of no use here
+        """Begin an object that takes the key when it is closed."""
+        return MemoryWriter(self, key, replaces=True)
+
     def put_new(self, key: str, data: Bytes) -> None:
         """Create an object if the key is free. AlreadyThere."""
         full = self._full(key)
@@ -138,9 +142,9 @@ class MemoryWriter:
 
     alignment = 1
 
-    def __init__(self, store: MemoryStore, key: str) -> None:
-        self._store = store
+    def __init__(self, store: MemoryStore, key: str, *, replaces: bool = False) -> None:
         self._key = key
+        self._publish = store.put if replaces else store.put_new
         self._data = bytearray()
         self._open = True
         self._lock = threading.Lock()
@@ -164,7 +168,7 @@ class MemoryWriter:
             data, self._data = self._data, bytearray()
         if len(data) < size:
             raise StoreError("store.io", f"expected {size} bytes, but only {len(data)} were written", key=self._key)
-        self._store.put_new(self._key, memoryview(data)[:size])
+        self._publish(self._key, memoryview(data)[:size])
 
     def abort(self) -> None:
         """Drop what was written."""

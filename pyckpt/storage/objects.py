@@ -136,6 +136,10 @@ class ObjectStore:
 
         return PartWriter(upload, key, size, self._memory, self._options.part_bytes)
 
+    def replace_writer(self, key: str, size: int | None) -> PartWriter:
+        """Begin an object that takes the key when it is closed."""
+        return self.create_writer(key, size)
+
     @property
     def conditional_put(self) -> str:
         """``native`` if the server honours create-if-absent, else ``emulated``; the first look probes it."""
