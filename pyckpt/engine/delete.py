@@ -17,7 +17,8 @@ def delete(store: Store, name: str, *, expect: str | None = None) -> str:
     """Removes the root of ``name`` and gives its digest; readers and saves in flight keep the grace period.
 
     ``expect`` is the digest that the root must have. Raises NotFound ``checkpoint.missing``, Corrupt ``root.*`` (a
-    damaged root doesn't say what it reaches; remove the file by hand after a look), Unsupported, UsageError if another checkpoint takes the name meanwhile.
+    damaged root doesn't say what it reaches; remove the file by hand after a look), Unsupported, UsageError if another
+    checkpoint takes the name meanwhile.
     """
     data = root_bytes(store, name)
     digest = decode_root(data, for_writing=True, checkpoint=name, expect=expect).digest

@@ -17,7 +17,7 @@ from dataclasses import replace
 from pyckpt.engine.background import step_back
 from pyckpt.manager.events import TierEvent
 from pyckpt.manager.retention import Proof
-from pyckpt.manager.tier_plan import Copy, TierView, plan_copies, plan_deletions
+from pyckpt.manager.tier_plan import Blocked, Copy, TierView, plan_copies, plan_deletions
 from pyckpt.manager.tier_set import NOT_SEEN, TierSet
 from pyckpt.manager.tier_work import Stopped, TierWork
 
@@ -194,7 +194,8 @@ class TierFeed:
         copies, blocked = plan_copies(self._set.tiers, seen, replace_names=self._replace_names)
         said = []
         for at, store in enumerate(self._set.stores):
-            names = [each.stored.name for each in (*copies, *blocked) if each.target == at]
+            lacking: list[Copy | Blocked] = [*copies, *blocked]
+            names = [each.stored.name for each in lacking if each.target == at]
             error = self._set.health[at].error
             if names:
                 said.append(f"{store.url} lacks {', '.join(names)}" + (f" ({error})" if error else ""))

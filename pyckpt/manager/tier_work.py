@@ -125,7 +125,9 @@ class TierWork:
     def _is_sound(self, at: int, name: str, digest: str | None, level: Proof) -> bool:
         """Whether a verification finds nothing; what it finds is remembered. Raises StoreError."""
         try:
-            report = verify(self.known.stores[at], name, deep=level == "deep", threads=self.threads or default_threads())
+            report = verify(
+                self.known.stores[at], name, deep=level == "deep", threads=self.threads or default_threads()
+            )
         except NotFound:
             return False
         if digest is not None and report.digest != digest:
