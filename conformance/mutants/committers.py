@@ -261,6 +261,18 @@ def copies_own_objects_alone(oracle: Patches) -> None:
     )
 
 
+@mutant("lifecycle", hints=["copy-refused-block"])
+def copies_damage(oracle: Patches) -> None:
+    """Copies a checkpoint without a look at the digests of its blocks."""
+    oracle.edit(copying.copy, "    _check_sound(source, checkpoint)", "    pass")
+
+
+@mutant("lifecycle", hints=["copy-again"])
+def copies_once_only(oracle: Patches) -> None:
+    """Takes a checkpoint that is there already for another one."""
+    oracle.edit(copying.copy, ", MAX_ROOT_BYTES) == data:  # SCF-COPY-007", ', MAX_ROOT_BYTES) == b"":')
+
+
 @mutant("lifecycle", hints=["copy-unknown"])
 def copies_known_members_alone(oracle: Patches) -> None:
     """Writes the root of a copy anew, without members that it does not know."""

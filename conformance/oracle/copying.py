@@ -1,4 +1,4 @@
-"""A verbatim copy of a checkpoint (sections 13.1 and 13.6): every object, then the root."""
+"""A verbatim copy of a checkpoint (section 13.7): every object, then the root."""
 
 from __future__ import annotations
 
@@ -25,14 +25,18 @@ def copy(source: Store, checkpoint: str, target: WritableStore, name: str) -> st
         message = f"the checkpoint uses objects of another one that is called {name}"
         raise Rejected("usage.invalid", message, subject=name, phase="commit")
     if exists(target, f"{name}/{names.ROOT}"):
+        if target.get(f"{name}/{names.ROOT}", MAX_ROOT_BYTES) == data:  # SCF-COPY-007
+            return root.digest
         raise _exists(name)
     _check_sound(source, checkpoint)
     if not honours_condition(target, name):
         raise Rejected("store.condition", "the store does not honour create-if-absent", subject=name, phase="commit")
     buried = bool(tombstones(target, name))
+    assets = {asset.at(checkpoint) for item in root.items.values() for asset in item.assets.values()}
     for key in sorted(reached(source, root)):
         place = _place(key, root, name)
-        _copy_object(source, key, target, place, buried=buried and place.startswith(f"{name}/"))
+        kind = "asset" if key in assets else "block"
+        _copy_object(source, key, target, place, kind, buried=buried and place.startswith(f"{name}/"))
     if claim(target, f"{name}/{names.ROOT}", data) == "taken":
         raise _exists(name)
     return root.digest
@@ -59,11 +63,11 @@ def _place(key: str, root: Root, name: str) -> str:
     return f"{name}/{rest}" if checkpoint == root.checkpoint else key
 
 
-def _copy_object(source: Store, key: str, target: WritableStore, place: str, *, buried: bool) -> None:
+def _copy_object(source: Store, key: str, target: WritableStore, place: str, kind: str, *, buried: bool) -> None:
     """Create an object with the time of now (SCF-COMMIT-013); one with the same bytes may be there."""
     outcome = claim(target, place, source.get(key))
     if outcome == "taken":
-        raise Rejected("usage.invalid", "the key holds another object", subject=place, phase="commit")
+        raise Rejected(f"{kind}.digest", "the key holds another object", subject=place, phase="read")
     if outcome == "same" and buried:  # SCF-COMMIT-011
         message = "an object of a deleted checkpoint is there, which a collector may be about to remove"
         raise Rejected("usage.invalid", message, subject=place, phase="commit")

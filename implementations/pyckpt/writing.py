@@ -1,4 +1,4 @@
-"""The operations that change a store: write, delete, gc."""
+"""The operations that change a store: write, delete, gc, copy."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from content import bytes_of, elements, region_of
 from nodes import from_message
 from pyckpt.engine.collect import GRACE_SECONDS, collect_garbage
 from pyckpt.engine.coordinator import Single
+from pyckpt.engine.copy import copy_checkpoint
 from pyckpt.engine.delete import delete
 from pyckpt.engine.leaves import ItemState, Piece, TensorLeaf
 from pyckpt.engine.memory import MemorySource
+from pyckpt.engine.open import root_bytes
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.save import Request, save
 from pyckpt.engine.testing import thread_coordinators, together
@@ -182,3 +184,12 @@ def gc(request, stage):
     grace = GRACE_SECONDS if request["grace"] is None else request["grace"]
     collected = collect_garbage(open_store(request["store"]), grace=grace, dry_run=request.get("dry_run", False))
     return {"removed": list(collected.keys)}
+
+
+def copy(request, stage):
+    """A verbatim copy in another store."""
+    source, target = open_store(request["store"]), open_store(request["to"])
+    root_bytes(source, request["checkpoint"])
+    stage.phase = "commit"
+    report = copy_checkpoint(source, request["checkpoint"], target, target_name=request["as"])
+    return {"digest": report.digest}

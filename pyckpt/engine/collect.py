@@ -102,7 +102,11 @@ def collect_garbage(
         and all(key in left or key in reached or key in protected or _gone(store, key) for key in stone.reaches)
     ]
     if not dry_run:
-        for key in (*keys, *spent):
+        for _, info in found:
+            # A copy may just have written it again, under the same key.
+            if info.key in left and _unchanged(store, info):
+                store.delete(info.key)
+        for key in spent:
             store.delete(key)
         if isinstance(store, LocalStore):
             store.remove_leftovers(now - grace)

@@ -84,7 +84,7 @@ def copy_checkpoint(
             key=target.url,
             hint="accept_weak_store=True copies anyway, if you make sure that one process writes a name",
         )
-    items = [load_item(source, name, item, root) for item in root.items]
+    items = [load_item(source, name, item, root, tables_only=True) for item in root.items]
     plan = plan_copy(name, root, items, target_name)
     work = _Copy(source, target, target_name, plan, threads or _threads(source, target), verify, progress)
     work.run()

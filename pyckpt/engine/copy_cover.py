@@ -30,6 +30,8 @@ class Cover:
     stop: Int64s
     digest: Digests
     """32 bytes each."""
+    rows: tuple[tuple[Manifest, int], ...]
+    """Manifests that have the object, and its number there: for messages."""
 
     def within(self, start: int, stop: int) -> Iterator[tuple[int, int, bytes]]:
         """Start, end and digest of every range in [start, stop), which begins and ends at no range's inside."""
@@ -50,7 +52,14 @@ class Cover:
 
     def block_name(self, start: int) -> str:
         """What to call the block that begins there, in a message."""
-        return f"block {int(np.searchsorted(self.start, start)) - 1} of the object"
+        for manifest, number in self.rows:
+            shards = manifest.shards
+            holds = (shards.object == number) & (shards.offset <= start) & (shards.offset + shards.stored > start)
+            for shard in np.flatnonzero(holds).tolist():
+                first = int(shards.offset[shard])
+                block = int(((self.start >= first) & (self.start < start)).sum())
+                return f"block {block} of entry {shards.entry_name(shard)!r} of item {manifest.item!r}"
+        return "a block"
 
     def includes(self, other: Cover) -> bool:
         """Whether everything that the other says is said here too."""
@@ -72,14 +81,14 @@ def covers_of(manifest: Manifest) -> list[Cover]:
     used = counts > 0
     first = shards.block_start[:-1][used]
     start = before + np.repeat(shards.offset[used].astype(np.int64) - before[first], counts[used])
-    number = np.repeat(shards.object.astype(np.int64), counts)
+    owner = np.repeat(shards.object.astype(np.int64), counts)
     digests = np.frombuffer(shards.block_digest, np.dtype((np.void, DIGEST_BYTES)))
     some = np.flatnonzero(sizes > 0)
-    order = some[np.lexsort((start[some], number[some]))]
-    bounds = np.searchsorted(number[order], np.arange(len(manifest.objects) + 1))
+    order = some[np.lexsort((start[some], owner[some]))]
+    bounds = np.searchsorted(owner[order], np.arange(len(manifest.objects) + 1))
     return [
-        _cover(row, start[part], start[part] + sizes[part], digests[part])
-        for row, part in zip(manifest.objects, np.split(order, bounds[1:-1]), strict=True)
+        _cover(manifest, number, start[part], start[part] + sizes[part], digests[part])
+        for number, part in enumerate(np.split(order, bounds[1:-1]) if manifest.objects else ())
     ]
 
 
@@ -95,7 +104,8 @@ def _stored_sizes(shards: ShardTable, objects: Sequence[ObjectRow], counts: Int6
     return sizes
 
 
-def _cover(row: ObjectRow, start: Int64s, stop: Int64s, digest: Digests) -> Cover:
+def _cover(manifest: Manifest, number: int, start: Int64s, stop: Int64s, digest: Digests) -> Cover:
+    row = manifest.objects[number]
     header = np.frombuffer(row.header_digest, digest.dtype)
     return Cover(
         row.size,
@@ -103,6 +113,7 @@ def _cover(row: ObjectRow, start: Int64s, stop: Int64s, digest: Digests) -> Cove
         np.concatenate(([0], start)).astype(np.int64),
         np.concatenate(([row.data_start], stop)).astype(np.int64),
         np.concatenate((header, digest)),
+        ((manifest, number),),
     )
 
 
@@ -122,7 +133,8 @@ def join_covers(key: str, covers: Sequence[Cover]) -> Cover:
     start, stop, digest = start[kept], stop[kept], digest[kept]
     if bool((start[1:] < stop[:-1]).any()):
         raise _contradiction(key)
-    return Cover(first.size, first.algorithm, start, stop, digest)
+    rows = tuple(row for each in covers for row in each.rows)
+    return Cover(first.size, first.algorithm, start, stop, digest, rows)
 
 
 def _contradiction(key: str) -> Corrupt:

@@ -84,7 +84,7 @@ def _add(store: Store, name: str, root: Root, keys: Collection[str], held: Held)
         for descriptor in (entry.manifest, *entry.assets.values()):
             held.sums.setdefault(descriptor_key(name, descriptor), {})[name] = (descriptor.size, descriptor.sha256)
         try:
-            opened = load_item(store, name, item, root)
+            opened = load_item(store, name, item, root, tables_only=True)
         except PyckptError as error:
             if error.code == "store.io":
                 raise

@@ -117,15 +117,18 @@ def decompress_manifest(stored: bytes, raw_size: int, limit: int = MAX_MANIFEST_
         raise Corrupt("manifest.frame", f"the zstd frame {error}") from None
 
 
-def decode_manifest(raw: bytes, *, item: str, attempt: str, max_values: int = MAX_VALUES) -> Manifest:
+def decode_manifest(
+    raw: bytes, *, item: str, attempt: str, max_values: int = MAX_VALUES, tables_only: bool = False
+) -> Manifest:
     """The manifest in ``raw``, for any bytes.
 
-    ``item`` and ``attempt`` are those of the manifest's key. Raises Corrupt (manifest.syntax, manifest.schema,
-    tree.schema, digest.missing), LimitExceeded.
+    ``item`` and ``attempt`` are those of the manifest's key. ``tables_only`` is for programs that copy: the tree, which
+    may have nodes of a later version, is not looked at and comes back empty. Raises Corrupt (manifest.syntax,
+    manifest.schema, tree.schema, digest.missing), LimitExceeded.
     """
     record = unpack(
         raw,
-        ext_hook=tree_hook("manifest.syntax"),
+        ext_hook=_opaque if tables_only else tree_hook("manifest.syntax"),
         nested=NESTED,
         code="manifest.syntax",
         max_depth=MAX_MANIFEST_DEPTH,
@@ -148,8 +151,12 @@ def decode_manifest(raw: bytes, *, item: str, attempt: str, max_values: int = MA
     shards = shards_from_columns(tensors, objects, len(codecs), count, columns)
     if "tree" not in record:
         raise _corrupt("has no tree")
-    tree = _parse_tree(record["tree"], len(tensors))
+    tree = {} if tables_only else _parse_tree(record["tree"], len(tensors))
     return Manifest(item, attempt, codecs, tensors, objects, shards, tree)
+
+
+def _opaque(kind: int, payload: bytes) -> object:
+    return kind, payload
 
 
 def _parse_tree(tree: Node, tensors: int) -> dict[str | int, Node]:

@@ -15,7 +15,7 @@ from pyckpt.format.manifest import Manifest
 from pyckpt.format.shard_table import ShardTable
 from pyckpt.format.tiling import check_tiling, tiles_exactly
 
-__all__ = ["check_manifest", "check_object_keys"]
+__all__ = ["check_manifest", "check_object_keys", "check_objects"]
 
 _EXPLAINED = 10_000
 """Shards up to which a wrong tiling is explained in detail."""
@@ -27,7 +27,7 @@ def check_manifest(manifest: Manifest) -> None:
     """Raises Corrupt: tiling.inexact for a tensor, manifest.schema for the order of shards and the cover of objects."""
     _check_order(manifest.shards)
     _check_tilings(manifest.shards)
-    _check_objects(manifest)
+    check_objects(manifest)
 
 
 def check_object_keys(manifest: Manifest, base: str) -> None:
@@ -173,8 +173,11 @@ def _boxes_ascend(shards: ShardTable, box_offset: Numbers, rows: npt.NDArray[np.
     return decided
 
 
-def _check_objects(manifest: Manifest) -> None:
-    """Own objects are covered without hole or overlap; shards in other checkpoints' objects do not overlap."""
+def check_objects(manifest: Manifest) -> None:
+    """Own objects are covered without hole or overlap; shards in other checkpoints' objects do not overlap.
+
+    Raises Corrupt (manifest.schema).
+    """
     shards, objects = manifest.shards, manifest.objects
     # a shard of no bytes covers nothing, wherever it lies
     some = np.flatnonzero(shards.stored > 0)

@@ -310,7 +310,9 @@ def test_a_copy_is_verbatim_and_young(store, other):
     there = snapshot(other).objects
     assert there == {f"copy{key[1:]}": data for key, data in snapshot(store).objects.items() if key != "c/notes"}
     assert all(time.time() - one.mtime < 60 for one in WritableDirectory(other["path"]).list(""))
-    assert refused(copy(store, other))[0] == "checkpoint.exists"
+    assert ok(copy(store, other))["digest"] == digest
+    carried(store, "d", "c")
+    assert refused(copy(store, other, "d"))[0] == "checkpoint.exists"
     assert refused(copy(store, other, "x", "y"))[0] == "checkpoint.missing"
     assert refused(copy(store, other, name="..")) == ("key.invalid", "open")
 
@@ -328,7 +330,7 @@ def test_a_copy_takes_along_what_it_uses_of_others(store, other):
 def test_objects_that_are_in_the_way_are_not_replaced(store, other):
     save(store)
     put(other, "copy/model/config.json", data=b"x")
-    assert refused(copy(store, other)) == ("usage.invalid", "commit")
+    assert refused(copy(store, other)) == ("asset.digest", "read")
     put(other, "copy/model/config.json", data=b"\1")
     put(other, f".tombstones/copy.{JUNK}.json")
     assert refused(copy(store, other)) == ("usage.invalid", "commit")

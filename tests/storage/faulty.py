@@ -66,6 +66,9 @@ class FaultyStore:
     def create_writer(self, key: str, size: int | None) -> ObjectWriter:
         return FaultyWriter(self, key, self.step("create_writer", key, lambda: self.inner.create_writer(key, size)))
 
+    def replace_writer(self, key: str, size: int | None) -> ObjectWriter:
+        return FaultyWriter(self, key, self.step("create_writer", key, lambda: self.inner.replace_writer(key, size)))
+
     def put_new(self, key: str, data: Bytes) -> None:
         self.step("put_new", key, lambda: self.inner.put_new(key, data))
 

@@ -17,8 +17,15 @@ _PLAIN = simple(assets=_ASSETS)
 
 def cases() -> Iterator[Case]:
     """Copies to another store."""
-    yield _copy("plain", "All objects, byte for byte, and the same root digest", ["SCF-CONV-008"], _PLAIN)
-    yield _copy("renamed", "A copy under another name", ["SCF-CONV-008"], _PLAIN, target="other")
+    both = ["SCF-CONV-008", "SCF-COPY-001"]
+    yield _copy("plain", "All objects, byte for byte, and the same root digest", both, _PLAIN)
+    yield _copy("renamed", "A copy under another name", both, _PLAIN, target="other")
+    yield Case(
+        "copy-again", "The target has this very checkpoint: a success, and nothing changes", ["SCF-COPY-007"],
+        "lifecycle", [_request("c", ok(digest=root_digest(_PLAIN)))], files=checkpoint(_PLAIN),
+        stores={"main": {}, "other": {}}, more_files={"other": checkpoint(_PLAIN)}, options=["copy"],
+        after={"main": {"unchanged": True}, "other": {"unchanged": True}},
+    )  # fmt: skip
     unknown = _PLAIN.with_(
         members=lambda root: root.update({"x-acme": {"n": [1, 2.50]}}), text=lambda text: text.replace(b",", b", ")
     ).with_item("model", record=lambda record: record.update({"x-acme": 7}))
@@ -58,6 +65,7 @@ def _refused() -> Iterator[Case]:
         ("damaged", "The root is damaged", ["SCF-ROOT-005"], ("root.digest",), checkpoint(damaged(_PLAIN))),
         ("feature", "The root has an unknown feature for readers", ["SCF-ROOT-023"], ("feature.unsupported",),
          checkpoint(_PLAIN.with_(features={"read": ["x-new"], "write": ["x-new"]}))),
+        ("block", "A block is damaged", ["SCF-COPY-002"], ("block.digest",), _flipped(checkpoint(_PLAIN))),
         ("lost-object", "A data object is gone", ["SCF-CONV-008"], ("object.missing",),
          checkpoint(_PLAIN.with_(drop=(f"model/{_PLAIN.attempt}-00000.safetensors",)))),
     )  # fmt: skip
@@ -70,12 +78,30 @@ def _refused() -> Iterator[Case]:
         )  # fmt: skip
     taken = simple(seed=8, attempt=OTHER)
     yield Case(
+        "copy-refused-other-asset", "Another file lies at the key of an asset: it stays, and there is no root",
+        ["SCF-COPY-006"], "lifecycle", [_request("c", rejected("asset.digest"))], "invalid",
+        "The target has another file at the key of an asset.", "copy-plain", files=checkpoint(_PLAIN),
+        stores={"main": {}, "other": {}}, more_files={"other": {"c/model/config.json": b"mine"}}, options=["copy"],
+        after={
+            "main": {"unchanged": True},
+            "other": {"same": ["c/model/config.json"], "absent": ["c/checkpoint.json"]},
+        },
+    )  # fmt: skip
+    yield Case(
         "copy-refused-taken", "The name is taken at the target: the checkpoint there stays", ["SCF-COMMIT-002"],
         "lifecycle", [_request("c", rejected("checkpoint.exists"))], "invalid",
         "The target has a checkpoint of this name.", "copy-plain", files=checkpoint(_PLAIN),
         stores={"main": {}, "other": {}}, more_files={"other": checkpoint(taken)}, options=["copy"],
         after={"main": {"unchanged": True}, "other": {"same": ["c/*"]}},
     )  # fmt: skip
+
+
+def _flipped(files: Files) -> dict[str, bytes]:
+    """The same with the last byte of the data object changed."""
+    key = next(key for key in files if key.endswith(".safetensors"))
+    data = files[key]
+    assert isinstance(data, bytes)
+    return {**files, key: data[:-1] + bytes([data[-1] ^ 1])}
 
 
 def _external() -> Iterator[Case]:
