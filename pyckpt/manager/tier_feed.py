@@ -135,10 +135,10 @@ class TierFeed:
             if views[at].held is None:
                 failed.add(at)
         self._promote(views)
-        self._missing, copies = self._list_missing(views), self._plan(views)
-        interrupted = not self._copy_all(copies, views)
-        for at, view in enumerate(views):
-            views[at] = replace(view, damaged=frozenset(self._set.damaged[at]))
+        self._missing = self._list_missing(views)
+        # What has arrived may make room for what could not be copied before.
+        while (arrived := self._copy_all(self._plan(views), views)) > 0:
+            pass
         if self._may_delete:
             self._delete_all(views)
             self._work.collect(range(len(views)))
@@ -146,7 +146,7 @@ class TierFeed:
             if at not in failed:
                 health.worked()
         self._missing = self._list_missing(views)
-        return not failed and not interrupted
+        return not failed and arrived == 0
 
     def _plan(self, views: Sequence[TierView]) -> list[Copy]:
         copies, blocked = plan_copies(self._set.tiers, views, replace_names=self._replace_names)
@@ -157,17 +157,23 @@ class TierFeed:
                 self._tell(TierEvent("blocked", self._set.stores[each.target].url, each.stored.name, why=each.why))
         return copies
 
-    def _copy_all(self, copies: Sequence[Copy], views: list[TierView]) -> bool:
-        """False if it was broken off because there is something new, which goes first."""
+    def _copy_all(self, copies: Sequence[Copy], views: list[TierView]) -> int:
+        """How many arrived; -1 if it was broken off because there is something new, which goes first."""
+        arrived = 0
         for job in copies:
             if self._stopped:
                 raise Stopped
             if self._asked:
-                return False
+                arrived = -1
+                break
             if self._work.copy(job):
+                arrived += 1
                 views[job.target] = views[job.target].with_copy(job.stored)
+                self._set.saw(job.target, views[job.target])
                 self._missing = self._list_missing(views)
-        return True
+        for at, view in enumerate(views):
+            views[at] = replace(view, damaged=frozenset(self._set.damaged[at]))
+        return arrived
 
     def _delete_all(self, views: list[TierView]) -> None:
         proven: set[tuple[int, str]] = set()

@@ -48,6 +48,10 @@ class TierSet:
         self._highest = max([self._highest, *(each.sequence for each in own.sound)])
         return view
 
+    def saw(self, at: int, view: TierView) -> None:
+        """Remembers what a copy or deletion has made of a tier."""
+        self._last[at] = view
+
     def last(self, at: int) -> TierView:
         """What a tier was last seen to hold; of one that was never seen, nothing is known."""
         return self._last[at] or NOT_SEEN

@@ -160,6 +160,9 @@ class TierWork:
                 own = lambda name: self.known.pattern.step_of(name) is not None
                 grace = max(self.grace, self.youngest() if at == 0 else 0.0)
                 collect_garbage(self.known.stores[at], grace=grace, only=own)
+            except OSError as error:
+                self.failed.add(at)
+                self.known.health[at].failed(error)
             except Exception as error:  # noqa: BLE001 - whatever a store raises, training goes on
                 _log.warning("garbage could not be collected in %s: %s", self.known.stores[at].url, error)
 
