@@ -28,7 +28,7 @@ state = {"model": model, "optimizer": optimizer, "rng": pyckpt.RNG(on_resize="re
 
 def dashboard(event):
     """Where TensorBoard, W&B or Prometheus would get their figures, on the rank that talks to them."""
-    if event.report is not None and event.retention is not None:  # the latter is given on rank 0
+    if event.rank == 0 and event.report is not None:
         print(f"dashboard: checkpoint/seconds {event.report.seconds:.2f}, checkpoint/bytes {event.report.bytes}")
 
 
@@ -41,6 +41,8 @@ manager = pyckpt.CheckpointManager(
     keep_last_n=2,
     keep=[KeepBest(1, "loss")],
     verify_saved="deep",  # before anything older goes
+    async_save=True,  # training goes on while that is done
+    tolerate_failures=3,  # a store that is down for a while does not end the run
     on_save=dashboard,
 )
 with manager:

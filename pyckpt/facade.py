@@ -126,7 +126,16 @@ def save_async(
     coordinator = framework.coordinator(
         f"save {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
     )
-    save = partial(save_snapshot, store, name, coordinator=coordinator, options=options, program=PROGRAM, handle=handle)
+    save = partial(
+        save_snapshot,
+        store,
+        name,
+        coordinator=coordinator,
+        options=options,
+        program=PROGRAM,
+        handle=handle,
+        after=flights.latest(),
+    )
     try:
         _raise(missed)
         described = {**framework.parallel(state), **deepcopy(dict(metadata or {}))}

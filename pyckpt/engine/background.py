@@ -153,6 +153,10 @@ class Flights:
                 _log.error(_FAILED, error)
         return first
 
+    def latest(self) -> SaveHandle | None:
+        """The save that was begun last, if nobody has looked at its end yet."""
+        return self._handles[-1] if self._handles else None
+
     def finish(self) -> None:
         """Waits for all saves, at the end of the interpreter, and says if one has failed."""
         error = self.make_room(1)

@@ -69,6 +69,8 @@ class Request:
     """What makes the sources readable, where they are not from the beginning."""
     release: Callable[[], None] | None = None
     """Called when the sources of stage 0 are not read any more, where somebody waits to change them."""
+    turn: Callable[[], object] | None = None
+    """Waits until it is this save's turn to be committed; called by the coordinator."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +124,13 @@ def save(
                 coordinator.abandon(str(error))
             raise
 
+    def decide(tables: Sequence[bytes]) -> bytes:
+        if request.turn is not None:
+            request.turn()
+        return _commit(commit, tables, request.assets, options)
+
     try:
-        answer = round_trip(
-            coordinator,
-            "commit",
-            write,
-            lambda tables: _commit(commit, tables, request.assets, options),
-            fate,
-        )
+        answer = round_trip(coordinator, "commit", write, decide, fate)
     except SaveAborted:
         raise
     except BaseException:

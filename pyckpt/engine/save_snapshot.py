@@ -7,7 +7,9 @@ spoken. The price is that each rank copies all it holds, also what another one w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import wait
 from dataclasses import replace
+from functools import partial
 
 from pyckpt.engine.background import SaveHandle
 from pyckpt.engine.commit import Assets
@@ -38,9 +40,11 @@ def save_snapshot(
     options: SaveOptions,
     program: Program,
     handle: SaveHandle,
+    after: SaveHandle | None,
 ) -> SaveReport:
     """Saves what was taken, or tells the other ranks why there is nothing.
 
+    It is committed when the save ``after`` has ended: in any other order an older state would be the newest checkpoint.
     Gives the memory back and ends the conversation. Raises what ``save`` raises.
     """
 
@@ -50,7 +54,9 @@ def save_snapshot(
         return taken.items
 
     blocks = isinstance(taken, Snapshot) and taken.live > 0
-    request = Request(collect, metadata or {}, assets or {}, program, release=handle.release if blocks else None)
+    turn = None if after is None else partial(wait, [after.committed])
+    release = handle.release if blocks else None
+    request = Request(collect, metadata or {}, assets or {}, program, release=release, turn=turn)
     try:
         report = save(store, name, request, options=options, coordinator=coordinator)
     finally:

@@ -50,8 +50,13 @@ class Decider:
         self._requests = Requests(self._needs)
         self._since = time.monotonic()
 
-    def decide(self, step: int, previous: int | None, conversation: Callable[[], Coordinator]) -> Decision:
-        """Decides for a step; speaks to the other ranks only if a policy needs more than the step."""
+    def decide(
+        self, step: int, previous: int | None, conversation: Callable[[], Coordinator], object_: Callable[[], None]
+    ) -> Decision:
+        """Decides for a step; speaks to the other ranks only if a policy needs more than the step.
+
+        Whatever ``object_`` raises on rank 0 is then raised on all ranks, unless it is time to leave.
+        """
         if not self._needs:
             return Decision(self._policy.should_save(Moment(step, previous)))
 
@@ -66,6 +71,8 @@ class Decider:
             seconds = time.monotonic() - self._since
             moment = Moment(step, previous, seconds, came, self._requests.files())
             leave = self._preemption is not None and self._preemption.should_save(moment)
+            if not leave:
+                object_()
             save = leave or self._policy.should_save(moment)
             packed: bytes = msgpack.packb([save, leave, sorted(came), sorted(moment.files)])
             return packed

@@ -35,19 +35,23 @@ class RetentionReport:
 
 @dataclass(frozen=True, slots=True)
 class SaveEvent:
-    """One save of the manager, as ``on_save`` gets it on every rank."""
+    """One save of the manager, as ``on_save`` gets it on every rank: done, skipped or failed."""
 
     step: int
     name: str
     report: SaveReport | None
-    """None if the save was skipped."""
+    """None if the save was skipped or has failed."""
+    rank: int = 0
+    """The rank that is told."""
     skipped: str = ""
     """Why it was skipped."""
+    error: BaseException | None = None
+    """Why it failed; then there is no such checkpoint."""
     slow: str = ""
     """How much slower than its own past it was, if it was much slower."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     retention: RetentionReport | None = None
-    """On rank 0, of a save that was done."""
+    """On rank 0, of a save that was done and after which there was time for it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,14 +28,15 @@ class Pace:
     def judge(self, report: SaveReport) -> str:
         """What is to be said of this save, empty if it was as quick as ever; remembers it."""
         said = ""
+        # Not from the call to the end: a save in the background may have waited for the one before.
+        seconds = sum(report.phases.values())
         if len(self._past) >= ENOUGH:
             usual = median(seconds for seconds, _ in self._past)
-            if report.seconds > max(self._factor * usual, usual + NOISE_SECONDS):
-                times = report.seconds / max(usual, 1e-3)
-                said = f"took {report.seconds:.1f} s, {times:.1f} times the usual {usual:.1f} s"
+            if seconds > max(self._factor * usual, usual + NOISE_SECONDS):
+                said = f"took {seconds:.1f} s, {seconds / max(usual, 1e-3):.1f} times the usual {usual:.1f} s"
                 phase, more = self._worst(report)
-                said += f"; {more:.1f} s of that in the phase {phase!r}" if phase else ""
-        self._past.append((report.seconds, report.phases))
+                said += f"; the phase {phase!r} took {more:.1f} s more than usual" if phase else ""
+        self._past.append((seconds, report.phases))
         return said
 
     def _worst(self, report: SaveReport) -> tuple[str, float]:

@@ -3,24 +3,44 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from threading import Lock
+from typing import Literal, Protocol
 
 from pyckpt.engine.collect import Collected, collect_garbage
 from pyckpt.engine.delete import delete
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.verify import verify
 from pyckpt.format.keys import root_key
-from pyckpt.manager.events import RetentionReport
+from pyckpt.manager.events import Restored, RetentionReport
 from pyckpt.manager.keep import KeepNamed, KeepPolicy, wanted
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.stored import own_checkpoints
 from pyckpt.storage.base import Store
 
-__all__ = ["Proof", "Retention"]
+__all__ = ["Keeping", "Proof", "Retention"]
 
 Proof = Literal["none", "shallow", "deep"]
 """What has to be verified of a checkpoint before another one may go."""
+
+
+class Keeping(Protocol):
+    """What a manager asks before and after a save, on rank 0 alone; ``close`` everywhere."""
+
+    def after_sequence(self) -> int:
+        """What the sequence of the next checkpoint has to exceed, whatever its store holds."""
+
+    def admit(self, name: str, *, replace: bool) -> str:
+        """Makes room for a checkpoint of this name; says why not, if there is none. Raises StoreError."""
+
+    def after_save(self, name: str, youngest: Callable[[], float] = ...) -> RetentionReport:
+        """What is to be done once a checkpoint has been committed."""
+
+    def after_restore(self, found: Restored, *, promote: bool) -> None:
+        """What is to be done once one has been restored, or none was found."""
+
+    def close(self) -> None:
+        """The end of the manager."""
 
 
 class Retention:
@@ -35,8 +55,21 @@ class Retention:
         self._proof = proof
         self._grace = grace
         self._collected_at: float | None = None
+        self._lock = Lock()
         self.damaged: set[str] = set()
         """Names that were found damaged; they don't count as kept."""
+
+    def after_sequence(self) -> int:
+        """Nothing but what the one store holds counts."""
+        return 0
+
+    def after_restore(self, found: Restored, *, promote: bool) -> None:
+        """Remembers what was found damaged."""
+        del promote
+        self.damaged.update(each.name for each in found.passed)
+
+    def close(self) -> None:
+        """Nothing goes on in the background."""
 
     def admit(self, name: str, *, replace: bool) -> str:
         """Makes room for a checkpoint of this name; says why not, if there is none. Raises StoreError.
@@ -47,6 +80,13 @@ class Retention:
             return ""
         if not replace:
             return "there is a checkpoint of this name, and on_exists is 'skip'"
+        # What else is left must not go meanwhile.
+        with self._lock:
+            return self._make_room(name)
+
+    def _make_room(self, name: str) -> str:
+        if self._store.info(root_key(name)) is None:
+            return ""
         own = own_checkpoints(self._store, self._pattern)
         here = next((each for each in own.sound if each.name == name), None)
         if here is None:
@@ -60,8 +100,16 @@ class Retention:
         self.damaged.discard(name)
         return ""
 
-    def after_save(self, name: str) -> RetentionReport:
-        """Deletes what nobody wants beside the checkpoint that has just been committed, and collects garbage."""
+    def after_save(self, name: str, youngest: Callable[[], float] = lambda: 0.0) -> RetentionReport:
+        """Deletes what nobody wants beside the checkpoint that has just been committed, and collects garbage.
+
+        ``youngest`` gives the age in seconds below which nothing is collected, however short the grace: no root reaches
+        what a save in flight has written.
+        """
+        with self._lock:
+            return self._after_save(name, youngest)
+
+    def _after_save(self, name: str, youngest: Callable[[], float]) -> RetentionReport:
         deleted: list[str] = []
         problems: list[str] = []
         # A name may come back: what is damaged is the checkpoint, not the name.
@@ -83,7 +131,7 @@ class Retention:
                 problems.append(f"{each} could not be deleted: {error}")
         collected = Collected((), 0, 0)
         try:
-            collected = self._collect()
+            collected = self._collect(youngest)
         except Exception as error:  # noqa: BLE001 - whatever a store or a policy raises, training goes on
             problems.append(f"garbage could not be collected: {error}")
         return RetentionReport(tuple(deleted), len(collected.keys), collected.bytes, tuple(problems))
@@ -107,7 +155,7 @@ class Retention:
         stay |= {each.name for each in stored if each.pinned}
         return [each.name for each in reversed(stored) if each.name not in stay]
 
-    def _collect(self) -> Collected:
+    def _collect(self, youngest: Callable[[], float]) -> Collected:
         """Collects now and then: each time reads every manifest of the store."""
         now = time.monotonic()
         if self._grace is None:
@@ -116,4 +164,4 @@ class Retention:
             return Collected((), 0, 0)
         self._collected_at = now
         own = lambda name: self._pattern.step_of(name) is not None
-        return collect_garbage(self._store, grace=self._grace, only=own)
+        return collect_garbage(self._store, grace=max(self._grace, youngest()), only=own)

@@ -18,7 +18,7 @@ __all__ = ["TieredRetention"]
 
 
 class TieredRetention:
-    """Retention of several tiers, in place of ``Retention``. Only rank 0 calls it."""
+    """Retention of several tiers. Copies are waited for ``wait`` long at the end."""
 
     def __init__(
         self,
@@ -30,8 +30,11 @@ class TieredRetention:
         grace: float | None,
         options: SaveOptions,
         replace_names: bool,
+        wait: timedelta,
         on_tier: Callable[[TierEvent], object] | None,
     ) -> None:
+        self._wait = wait.total_seconds()
+        self._begun = False
         self._set = TierSet(tiers, stores, pattern)
         self._first = Retention(stores[0], pattern, tiers[0].policies, proof=proof, grace=grace)
         self._feed = TierFeed(
@@ -49,6 +52,7 @@ class TieredRetention:
 
     def admit(self, name: str, *, replace: bool) -> str:
         """Makes room for a checkpoint of this name; says why not, if there is none. Raises StoreError."""
+        self._begun = True
         self._set.look_once()
         why = self._set.later(name, replace=replace)
         if why:
@@ -64,6 +68,7 @@ class TieredRetention:
 
     def after_restore(self, found: Restored, *, promote: bool) -> None:
         """Notes damage that a restore met, and lets the copies begin that an earlier process did not finish."""
+        self._begun = True
         urls = [store.url for store in self._set.stores]
         for each in found.passed:
             if each.tier in urls and each.digest:
@@ -72,6 +77,9 @@ class TieredRetention:
             self._feed.promote(found.digest, urls.index(found.tier))
         self._feed.ask()
 
-    def close(self, wait: timedelta) -> None:
-        """Waits so long for copies; then says what is missing where."""
-        self._feed.close(wait.total_seconds())
+    def close(self) -> None:
+        """Waits for copies, but not for ever; then says what is missing where."""
+        if self._begun:
+            # Of the last saves of a run that leaves in haste nobody has told.
+            self._feed.ask()
+            self._feed.close(self._wait)

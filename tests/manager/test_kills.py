@@ -7,6 +7,7 @@ import os
 import random
 import signal
 from datetime import timedelta
+from functools import partial
 
 import numpy as np
 import pytest
@@ -25,8 +26,8 @@ def filled(step):
     return {"model": {"w": np.arange(50_000, dtype=np.uint32) * 3 + step}, "extra": {"step": step}}
 
 
-def tight_loop(store, acknowledged):
-    """Saves every step; says so as soon as the manager has returned."""
+def tight_loop(store, acknowledged, background):
+    """Saves every step; says so as soon as the save is committed."""
     # One process needs no torch.
     pyckpt.frameworks._torch_wanted = lambda: False
     state = filled(0)
@@ -38,6 +39,7 @@ def tight_loop(store, acknowledged):
         verify_saved="shallow",
         grace=timedelta(0),
         on_exists="replace",
+        async_save=background,
     )
     found = manager.restore(state, verify="deep", on_damage="raise", options=NUMPY)
     assert state["extra"]["step"] == found.step
@@ -47,7 +49,13 @@ def tight_loop(store, acknowledged):
         step += 1
         state["model"]["w"] += 1
         state["extra"]["step"] = step
-        assert manager.step(step, state) is not None
+        handle = manager.step(step, state)
+        assert handle is not None
+        handle.committed.add_done_callback(partial(acknowledge, acknowledged, step))
+
+
+def acknowledge(acknowledged, step, committed):
+    if committed.exception() is None:
         os.write(acknowledged, step.to_bytes(8, "little"))
 
 
@@ -60,9 +68,9 @@ def test_nothing_acknowledged_is_lost(tmp_path, monkeypatch):
     context.set_forkserver_preload(["numpy", "pyckpt.manager", __name__])
     chance = random.Random(5)
     last, everything = 0, set()
-    for _ in range(KILLS):
+    for number in range(KILLS):
         ours, theirs = os.pipe()
-        process = context.Process(target=tight_loop, args=(str(store), _Pipe(theirs)), daemon=True)
+        process = context.Process(target=tight_loop, args=(str(store), _Pipe(theirs), number % 2 == 1), daemon=True)
         process.start()
         os.close(theirs)
         with open(ours, "rb") as acknowledged:

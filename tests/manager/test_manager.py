@@ -305,7 +305,7 @@ def test_one_line_per_save_and_callbacks_that_fail(manage, caplog):
     assert run(manager, [1, 2]) == [1, 2]
     lines = [record.getMessage() for record in caplog.records if "saved step" in record.getMessage()]
     assert len(lines) == 2
-    assert "deleted step-00000001" in lines[1]
+    assert "after step 2: deleted step-00000001" in caplog.text
     assert caplog.text.count("on_save failed") == 2
 
 

@@ -17,8 +17,8 @@ pytest.importorskip("torch")
 import torch
 
 import pyckpt
-from pyckpt.errors import Corrupt, RankError
-from pyckpt.manager import BeforePreemption, Every
+from pyckpt.errors import Corrupt, RankError, StoreError
+from pyckpt.manager import BeforePreemption, Every, EveryNSteps
 
 pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore")]
 
@@ -189,6 +189,109 @@ def test_ranks_at_different_steps_are_told(ranks, tmp_path):
     outcomes = ranks(4).outcomes(astray, str(tmp_path / "run"))
     assert all("rank 2: 3" in str(one.error) for one in outcomes)
     assert not any(isinstance(one.error, RankError) for one in outcomes)
+
+
+def slow_data(seconds):
+    """Makes every data object take so long to begin; gives what undoes it."""
+    from pyckpt.storage.local import LocalStore
+
+    create = LocalStore.create_writer
+
+    def late(store, key, size):
+        time.sleep(seconds)
+        return create(store, key, size)
+
+    LocalStore.create_writer = late
+    return lambda: setattr(LocalStore, "create_writer", create)
+
+
+def in_the_background(rank, store, asked):
+    """Steps until a signal to the rank ``asked``, which comes while a save is in flight."""
+    state = training()
+    undo, heard = slow_data(0.3), []
+    manager = pyckpt.CheckpointManager(
+        store,
+        save_every_n_steps=4,
+        keep_last_n=2,
+        verify_saved="deep",
+        preemption=BeforePreemption(exit_code=85),
+        async_save=True,
+        on_save=lambda event: heard.append((event.step, event.retention is not None)),
+    )
+    found, during = manager.restore(state), 0
+    try:
+        for step in range(found.step + 1, 100):
+            train(state, step)
+            if rank == asked and step == 10:
+                os.kill(os.getpid(), signal.SIGTERM)
+            handle = manager.step(step, state)
+            during += handle is not None and not handle.done()
+    except pyckpt.Preempted as left:
+        return left.step, during, heard, weights(state)
+    finally:
+        undo()
+
+
+def test_ranks_save_in_the_background_and_leave_together(ranks, tmp_path):
+    store = str(tmp_path / "run")
+    outcomes = ranks(4).run(in_the_background, store, 3)
+    step, during, heard, trained = outcomes[0]
+    assert step in (10, 11)
+    assert during == 2
+    assert [each[0] for each in heard] == [4, 8, step]
+    assert all((one[0], one[3], [each[0] for each in one[2]]) == (step, trained, [4, 8, step]) for one in outcomes)
+    assert not any(retained for one in outcomes[1:] for _, retained in one[2])
+    assert [Path(url).name for url in pyckpt.list(store)][:2] == [f"step-{step:08d}", "step-00000008"]
+    assert trained == ranks(4).run(restored, store)[0]
+
+
+def restored(rank, store):
+    state = training()
+    with pyckpt.CheckpointManager(store) as manager:
+        manager.restore(state, verify="deep")
+    return weights(state)
+
+
+def disk_full_on_one(rank, store, policy, tolerated):
+    """Rank 2 can't write step 2; the others hear of it at different moments."""
+    from pyckpt.storage.local import LocalStore
+
+    create = LocalStore.create_writer
+
+    def create_writer(target, key, size):
+        if rank == 2 and key.startswith("step-00000002"):
+            raise StoreError("store.io", "no space left", key=key)
+        return create(target, key, size)
+
+    LocalStore.create_writer = create_writer
+    try:
+        state = {"x": {f"{number}": torch.ones(100) for number in range(8)}}
+        manager = pyckpt.CheckpointManager(store, policies=policy, async_save=True, tolerate_failures=tolerated)
+        try:
+            for step in range(1, 9):
+                time.sleep(0.02 * rank)
+                manager.step(step, state)
+        except StoreError:
+            return step, "own"
+        except RankError as error:
+            return step, str(error)
+        finally:
+            manager.__exit__(ValueError, ValueError(), None)
+        return step, ""
+    finally:
+        LocalStore.create_writer = create
+
+
+@pytest.mark.parametrize("tolerated", [0, 5])
+def test_a_failure_in_the_background_of_one_is_raised_by_all_at_one_step(ranks, tmp_path, tolerated):
+    outcomes = ranks(4).run(disk_full_on_one, str(tmp_path / "run"), [EveryNSteps(2)], tolerated)
+    if tolerated:
+        assert outcomes == [(8, "")] * 4
+        assert [Path(url).name for url in pyckpt.list(tmp_path / "run")][-1] == "step-00000004"
+    else:
+        assert len({step for step, _ in outcomes}) == 1
+        assert outcomes[0][0] in (4, 6)
+        assert all("rank 2" in text for _, text in outcomes)
 
 
 PROGRAM = """
