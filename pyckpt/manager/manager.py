@@ -27,8 +27,10 @@ from pyckpt.manager.retention import Keeping, Proof, Retention
 from pyckpt.manager.saver import Assets, Saver, Wish
 from pyckpt.manager.stored import parse_metrics
 from pyckpt.manager.tier import Tier, open_tiers
+from pyckpt.manager.tier_nodes import Nodes
 from pyckpt.manager.tier_retention import TieredRetention
 from pyckpt.manager.when import BeforePreemption, Every, EveryNSteps, SavePolicy
+from pyckpt.storage.nodes import NodeStore
 from pyckpt.storage.url import open_store
 
 __all__ = ["CheckpointManager"]
@@ -130,6 +132,7 @@ class CheckpointManager:
         self._on_restore = on_restore
         self._previous: int | None = None
         self._talk: Coordinator | None = None
+        self._nodes: Nodes | None = None
         self._closed = False
         asked: tuple[SavePolicy, ...] = (
             *([] if save_every_n_steps is None else [EveryNSteps(save_every_n_steps)]),
@@ -257,16 +260,22 @@ class CheckpointManager:
             try:
                 self._saver.leave()
             finally:
-                self._end()
+                self._end(together=False)
 
-    def _end(self) -> None:
+    def _end(self, *, together: bool = True) -> None:
+        """``together``: all ranks come here, so that they can wait for each other."""
         self._closed = True
         self._decider.close()
-        if self._talk is not None:
-            atexit.unregister(self.close)
-            self._talk.close()
-            self._talk = None
-        self._retention.close()
+        talk, self._talk = self._talk, None
+        try:
+            # Before the nodes part: what rank 0 still copies may lie on another one.
+            self._retention.close()
+        finally:
+            if self._nodes is not None:
+                self._nodes.close(talk if together else None)
+            if talk is not None:
+                atexit.unregister(self.close)
+                talk.close()
 
     def _wish(
         self,
@@ -301,12 +310,19 @@ class CheckpointManager:
         """With the other ranks, from the first call to ``close``: beginning one anew at every step would cost more."""
         if self._talk is None:
             own = self._options
-            self._talk = framework_for("auto").coordinator(
+            talk = framework_for("auto").coordinator(
                 f"manage {self._store.url} {self._pattern.text}",
                 collective=own.collective,
                 timeout=own.timeout,
                 silence=own.silence,
             )
+            try:
+                if isinstance(self._store, NodeStore):
+                    self._nodes = Nodes(self._store, talk)
+            except BaseException:
+                talk.close()
+                raise
+            self._talk = talk
             atexit.register(self.close)
         return self._talk
 

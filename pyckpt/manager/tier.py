@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 
 from pyckpt.errors import UsageError
 from pyckpt.manager.keep import KeepPolicy, KeepYounger, Stored
+from pyckpt.manager.tier_nodes import open_node_store
 from pyckpt.storage.base import Store
 from pyckpt.storage.url import open_store
 
@@ -85,4 +86,7 @@ def check_tiers(tiers: Sequence[Tier]) -> None:
 def open_tiers(tiers: Sequence[Tier], *, io: str) -> tuple[Store, ...]:
     """The stores of tiers that go together. Raises UsageError."""
     check_tiers(tiers)
-    return tuple(open_store(tier.url, io=io) for tier in tiers)
+    return tuple(
+        open_node_store(tier.name, tier.node, io=io) if tier.scope == "node" else open_store(tier.url, io=io)
+        for tier in tiers
+    )

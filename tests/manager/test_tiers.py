@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import os
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ import pyckpt
 from pyckpt.engine.listing import list_checkpoints
 from pyckpt.engine.open import open_root
 from pyckpt.errors import Corrupt, NotFound, StoreError, UsageError
-from pyckpt.manager import KeepLast, Tier
+from pyckpt.manager import BeforePreemption, KeepLast, Tier
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
 from pyckpt.storage.url import open_store
@@ -315,7 +316,7 @@ def test_pins_and_on_exists_hold_on_later_tiers(place):
 def test_retention_leaves_a_name_that_was_saved_anew(place, shaky):
     fast, slow, _ = place
     with managing(Tier(fast, KeepLast(1)), Tier(slow)) as manager:
-        retention = manager._tiers._set
+        retention = manager._retention._set
         steps(manager, 1, 2)
         wait_until(lambda: names(slow) == ["2", "1"])
         digest = pyckpt.open(f"{fast}/step-00000002").digest
@@ -429,3 +430,22 @@ def test_an_object_store_behind_a_directory(tmp_path, bucket):
         steps(manager, 4)
     assert names(tiers[1].url) == ["4", "3"]
     assert [each.root.sequence for each in list_checkpoints(open_store(tiers[1].url))] == [4, 3]
+
+
+def test_saves_in_the_background_go_on_to_the_next_tier(place):
+    fast, slow, _ = place
+    with managing(Tier(fast, KeepLast(2)), Tier(slow), async_save=True, save_every_n_steps=1) as manager:
+        for step in range(1, 5):
+            assert manager.step(step, filled(step)) is not None
+    assert names(fast) == ["4", "3"]
+    assert names(slow) == ["4", "3", "2", "1"]
+
+
+def test_what_is_saved_before_preemption_is_copied(place):
+    fast, slow, _ = place
+    tiers = Tier(fast), Tier(slow)
+    with managing(*tiers, preemption=BeforePreemption(), async_save=True) as manager:
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(pyckpt.Preempted):
+            manager.step(1, filled(1))
+    assert names(slow) == ["1"]
