@@ -71,10 +71,11 @@ class Retention:
     def close(self) -> None:
         """Nothing goes on in the background."""
 
-    def admit(self, name: str, *, replace: bool) -> str:
+    def admit(self, name: str, *, replace: bool, elsewhere: Callable[[], bool] = lambda: False) -> str:
         """Makes room for a checkpoint of this name; says why not, if there is none. Raises StoreError.
 
-        An earlier one is deleted only if another is left that is sound, as far as is to be proved.
+        An earlier one is deleted only if another is left that is sound, as far as is to be proved, here or
+        ``elsewhere``.
         """
         if self._store.info(root_key(name)) is None:
             return ""
@@ -82,9 +83,9 @@ class Retention:
             return "there is a checkpoint of this name, and on_exists is 'skip'"
         # What else is left must not go meanwhile.
         with self._lock:
-            return self._make_room(name)
+            return self._make_room(name, elsewhere)
 
-    def _make_room(self, name: str) -> str:
+    def _make_room(self, name: str, elsewhere: Callable[[], bool]) -> str:
         if self._store.info(root_key(name)) is None:
             return ""
         own = own_checkpoints(self._store, self._pattern)
@@ -94,7 +95,7 @@ class Retention:
         if here.pinned or any(isinstance(policy, KeepNamed) and name in policy.names for policy in self._keep):
             return "there is a checkpoint of this name that is pinned"
         others = [each for each in own.sound if each.name != name and each.name not in self.damaged]
-        if not any(not self._flaw(each.name) for each in others):
+        if not any(not self._flaw(each.name) for each in others) and not elsewhere():
             return "there is a checkpoint of this name, and no other one that is sound"
         delete(self._store, name)
         self.damaged.discard(name)

@@ -42,13 +42,14 @@ class TierFeed:
         proof: Proof,
         grace: float | None,
         threads: int | None,
+        accept_weak: bool,
         on_event: Callable[[TierEvent], object] | None,
     ) -> None:
         self._set = tiers
         self._replace_names = replace_names
         self._on_event = on_event
-        self._work = TierWork(tiers, proof, grace, threads, self._tell, lambda: self._stopped)
-        self._said: set[tuple[int, str, str]] = set()
+        self._work = TierWork(tiers, proof, grace, threads, accept_weak, self._tell, lambda: self._stopped)
+        self._said: set[tuple[str, str, str]] = set()
         self._promotions: list[tuple[str, int]] = []
         self._may_delete = False
         self._missing: list[str] = []
@@ -151,10 +152,7 @@ class TierFeed:
     def _plan(self, views: Sequence[TierView]) -> list[Copy]:
         copies, blocked = plan_copies(self._set.tiers, views, replace_names=self._replace_names)
         for each in blocked:
-            key = (each.target, each.stored.digest, each.why)
-            if key not in self._said:
-                self._said.add(key)
-                self._tell(TierEvent("blocked", self._set.stores[each.target].url, each.stored.name, why=each.why))
+            self._tell(TierEvent("blocked", self._set.stores[each.target].url, each.stored.name, why=each.why))
         return copies
 
     def _copy_all(self, copies: Sequence[Copy], views: list[TierView]) -> int:
@@ -210,6 +208,11 @@ class TierFeed:
         return said
 
     def _tell(self, event: TierEvent) -> None:
+        if event.what == "blocked":
+            key = (event.tier, event.name, event.why)
+            if key in self._said:
+                return
+            self._said.add(key)
         if event.what == "copied":
             way = f"{event.name} from {event.source} to {event.tier}"
             _log.info("copied %s: %d bytes in %.2f s", way, event.bytes, event.seconds)

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from pyckpt.engine.options import SaveOptions
+from pyckpt.engine.threads import default_threads
+from pyckpt.engine.verify import verify
 from pyckpt.manager.events import Restored, RetentionReport, TierEvent
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.retention import Proof, Retention
@@ -43,6 +45,7 @@ class TieredRetention:
             proof=proof,
             grace=grace,
             threads=options.threads,
+            accept_weak=options.accept_weak_store,
             on_event=on_tier,
         )
 
@@ -58,7 +61,15 @@ class TieredRetention:
         if why:
             return why
         with self._set.deleting:
-            return self._first.admit(name, replace=replace)
+            return self._first.admit(name, replace=replace, elsewhere=lambda: self._is_elsewhere(name))
+
+    def _is_elsewhere(self, name: str) -> bool:
+        """Whether a later tier has a sound checkpoint of another name."""
+        for at, store in enumerate(self._set.stores[1:], 1):
+            for each in self._set.last(at).sound:
+                if each.name != name and verify(store, each.name, deep=False, threads=default_threads()).ok:
+                    return True
+        return False
 
     def after_save(self, name: str, youngest: Callable[[], float] = lambda: 0.0) -> RetentionReport:
         """Lets the copies and deletions begin; what they do is told by ``on_tier``."""
@@ -73,6 +84,8 @@ class TieredRetention:
         for each in found.passed:
             if each.tier in urls and each.digest:
                 self._set.damaged[urls.index(each.tier)].add(each.digest)
+                if each.tier == urls[0]:
+                    self._first.damaged.add(each.name)
         if promote and found.digest is not None and found.tier in urls[1:]:
             self._feed.promote(found.digest, urls.index(found.tier))
         self._feed.ask()

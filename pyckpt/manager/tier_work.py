@@ -11,7 +11,7 @@ from pyckpt.engine.collect import collect_garbage
 from pyckpt.engine.copy import copy_checkpoint
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.verify import verify
-from pyckpt.errors import NotFound, PyckptError
+from pyckpt.errors import NotFound, PyckptError, SaveAborted
 from pyckpt.manager.events import TierEvent
 from pyckpt.manager.keep import Stored
 from pyckpt.manager.retention import Proof
@@ -37,6 +37,8 @@ class TierWork:
     """What is verified of the newest checkpoint of the first tier before others go there; ``shallow`` elsewhere."""
     grace: float | None
     threads: int | None
+    accept_weak: bool
+    """Copy to stores without create-if-absent, too."""
     tell: Callable[[TierEvent], None]
     stop: Callable[[], bool]
     failed: set[int] = field(default_factory=set)
@@ -68,7 +70,12 @@ class TierWork:
             return False
         begin = time.perf_counter()
         report = copy_checkpoint(
-            stores[source], name, stores[job.target], threads=self.threads or default_threads(), progress=self._tick
+            stores[source],
+            name,
+            stores[job.target],
+            threads=self.threads or default_threads(),
+            progress=self._tick,
+            accept_weak_store=self.accept_weak,
         )
         seconds = time.perf_counter() - begin
         self.tell(
@@ -80,19 +87,27 @@ class TierWork:
     def _explain(self, source: int, job: Copy, error: Exception) -> bool:
         """Puts the blame for a copy that failed; True if another source may do."""
         name = job.stored.name
-        if isinstance(error, PyckptError) and error.code == "checkpoint.missing":
+        if isinstance(error, PyckptError) and error.code in ("checkpoint.missing", "checkpoint.exists"):
+            # Deleted, or saved, since it was listed; the next look will tell.
             return False
         if isinstance(error, PyckptError) and error.code in DAMAGE:
             # It may as well be what lies at the target that is wrong.
             if not self._is_sound(source, name, job.stored.digest, "deep"):
                 return True
-            self.stuck.add((job.target, job.stored.digest))
-            self.tell(TierEvent("blocked", self.known.stores[job.target].url, name, why=str(error)))
+            self._give_up(job, error)
+            return False
+        if not isinstance(error, OSError | SaveAborted):
+            self._give_up(job, error)
             return False
         blamed = job.target if self.known.answers(source) else source
         self.failed.add(blamed)
         self.known.health[blamed].failed(error)
         return blamed == source
+
+    def _give_up(self, job: Copy, error: Exception) -> None:
+        """Not tried again by this process: it would fail the same way."""
+        self.stuck.add((job.target, job.stored.digest))
+        self.tell(TierEvent("blocked", self.known.stores[job.target].url, job.stored.name, why=str(error)))
 
     def _make_room(self, job: Copy, older: Stored) -> bool:
         """Deletes what has the name of a newer checkpoint, if another one there is sound."""
@@ -115,7 +130,10 @@ class TierWork:
                     return False
                 proven.add((at, witness.digest))
             self._remove(job.tier, job.stored)
-        except Exception as error:  # noqa: BLE001 - whatever a store raises, training goes on
+        except (PyckptError, OSError) as error:
+            if not isinstance(error, OSError):
+                self.tell(TierEvent("blocked", self.known.stores[job.tier].url, job.stored.name, why=str(error)))
+                return False
             blamed = job.tier if self.known.answers(at) else at
             self.failed.add(blamed)
             self.known.health[blamed].failed(error)
