@@ -22,6 +22,7 @@ from pyckpt.storage.base import (
     ObjectMissing,
     ObjectReader,
     ObjectWriter,
+    check_key,
     read_whole,
 )
 from pyckpt.storage.local import LocalStore
@@ -105,6 +106,7 @@ class NodeStore:
 
     def put(self, key: str, data: Bytes) -> None:
         """Create or replace a small object on all nodes."""
+        check_key(key)
         for each in self._others:
             each.put(key, data)
         self.local.put(key, data)
@@ -134,6 +136,7 @@ class NodeStore:
 
     def delete(self, key: str) -> None:
         """Remove an object from all nodes; one that is absent is no error."""
+        check_key(key)
         for each in self._others:
             each.delete(key)
         self.local.delete(key)
