@@ -43,8 +43,11 @@ class TierFeed:
         grace: float | None,
         threads: int | None,
         accept_weak: bool,
+        wait: float,
         on_event: Callable[[TierEvent], object] | None,
     ) -> None:
+        """``wait`` is how many seconds the end waits for copies."""
+        self._wait = wait
         self._set = tiers
         self._replace_names = replace_names
         self._on_event = on_event
@@ -84,8 +87,8 @@ class TierFeed:
             self._promotions.append((digest, source))
         self.ask()
 
-    def close(self, seconds: float) -> list[str]:
-        """Waits so long for what is still to be copied; then ends, and gives and logs what is missing where."""
+    def close(self) -> list[str]:
+        """Waits a while for what is still to be copied; then ends, and gives and logs what is missing where."""
         if self._thread is None or self._process != os.getpid():
             return []
         with self._changed:
@@ -93,7 +96,7 @@ class TierFeed:
             self._settled &= not self._missing
             self._changed.notify_all()
             try:
-                self._changed.wait_for(lambda: self._settled or not self._is_alive(), seconds)
+                self._changed.wait_for(lambda: self._settled or not self._is_alive(), self._wait)
             finally:
                 self._stopped = True
                 self._changed.notify_all()
@@ -230,14 +233,10 @@ class TierFeed:
 _open: weakref.WeakSet[TierFeed] = weakref.WeakSet()
 """Those whose threads run."""
 
-LAST_SECONDS = 60.0
-"""How long the interpreter's end waits for a manager that nobody closed."""
-
-
 def _finish() -> None:
     for feed in list(_open):
         with suppress(Exception):
-            feed.close(LAST_SECONDS)
+            feed.close()
 
 
 # Before the pools of ``concurrent.futures`` are closed, which ``atexit`` is too late for.

@@ -35,7 +35,6 @@ class TieredRetention:
         wait: timedelta,
         on_tier: Callable[[TierEvent], object] | None,
     ) -> None:
-        self._wait = wait.total_seconds()
         self._begun = False
         self._set = TierSet(tiers, stores, pattern)
         self._first = Retention(stores[0], pattern, tiers[0].policies, proof=proof, grace=grace)
@@ -46,6 +45,7 @@ class TieredRetention:
             grace=grace,
             threads=options.threads,
             accept_weak=options.accept_weak_store,
+            wait=wait.total_seconds(),
             on_event=on_tier,
         )
 
@@ -95,4 +95,4 @@ class TieredRetention:
         if self._begun:
             # Of the last saves of a run that leaves in haste nobody has told.
             self._feed.ask()
-            self._feed.close(self._wait)
+            self._feed.close()
