@@ -25,6 +25,8 @@ class Stored:
     metrics: Mapping[str, float] = field(default_factory=dict)
     pinned: bool = False
     """Marked in its metadata: stays for ever, whatever the policies say."""
+    external: tuple[str, ...] = ()
+    """Other checkpoints in which parts of it lie."""
     digest: str = ""
     """Of its root."""
 

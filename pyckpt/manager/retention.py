@@ -150,7 +150,8 @@ class Retention:
         if name not in {each.name for each in stored}:
             return []
         sound = [each for each in stored if each.name not in self.damaged]
-        stay = wanted(self._keep, sound) | {name, stored[0].name}
+        # The next save may refer to whatever the newest one does, and must not find it deleted.
+        stay = wanted(self._keep, sound) | {name, stored[0].name, *stored[0].external}
         if not self._keep:
             return []
         stay |= {each.name for each in stored if each.pinned}

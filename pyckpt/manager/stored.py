@@ -64,6 +64,7 @@ def _parse(name: str, step: int, root: Root) -> Stored:
         _parse_time(root.created),
         parse_metrics(metadata.get("metrics")),
         metadata.get("pinned") is True,
+        tuple(each.checkpoint for each in root.external),
         root.digest,
     )
 
@@ -82,7 +83,9 @@ def parse_metrics(metrics: object) -> dict[str, float]:
         return {}
     numbers = {}
     for name, value in metrics.items():
+        # A loss that still hangs on to its graph is a number, too.
+        detach = getattr(value, "detach", None)
         with suppress(TypeError, ValueError, OverflowError, RuntimeError):
             if not isinstance(value, str | bool):
-                numbers[str(name)] = float(value)
+                numbers[str(name)] = float(detach() if callable(detach) else value)
     return numbers

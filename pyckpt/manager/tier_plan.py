@@ -139,6 +139,9 @@ def plan_deletions(tiers: Sequence[Tier], views: Sequence[TierView]) -> list[Del
             continue
         newest = view.sound[0]
         stay = wanted(tiers[at].policies, view.sound) | wanted(tiers[at].policies, view.held)
+        if at == 0:
+            # The next save may refer to whatever the newest one does, and must not find it deleted.
+            stay |= set(newest.external)
         for stored in reversed(view.held):
             kept = stored.name in stay or stored.pinned or stored.digest in coming[at]
             if kept or age_of(stored) >= age_of(newest):

@@ -214,6 +214,19 @@ def test_an_error_in_the_background_is_raised_by_the_next_call(tmp_path, manage,
     assert names(tmp_path) == ["step-00000001"]
 
 
+def test_a_process_alone_hears_of_an_error_at_its_next_step(manage, gate):
+    manager = manage(save_every_n_steps=10)
+    gate.failing = True
+    handle = manager.step(10, filled(10))
+    with pytest.raises(StoreError):
+        handle.wait(10)
+    with pytest.raises(StoreError, match="the store is down"):
+        for step in range(11, 20):
+            manager.step(step, filled(step))
+            time.sleep(0.1)
+    assert step < 19
+
+
 @pytest.mark.parametrize("background", [True, False])
 def test_failures_are_tolerated_until_there_are_too_many_in_a_row(tmp_path, manage, gate, caplog, background):
     heard = []

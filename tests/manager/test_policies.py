@@ -197,6 +197,12 @@ def test_metrics_are_numbers():
     assert parse_metrics(given_) == {"a": 1.0, "b": 0.5}
 
 
+def test_a_loss_that_hangs_on_to_its_graph_is_a_number():
+    torch = pytest.importorskip("torch")
+    loss = torch.ones(1, requires_grad=True).sum() * 3
+    assert parse_metrics({"loss": loss}) == {"loss": 3.0}
+
+
 def report(seconds, write):
     return SaveReport("u", "d", "a", 1, (), 0, 0, 0, 0, seconds, {"write": write, "commit": seconds - write})
 

@@ -228,3 +228,10 @@ def test_tiers_that_make_no_sense():
     ):
         with pytest.raises(UsageError):
             check_tiers(tiers)
+
+
+def test_what_the_newest_refers_to_stays_where_saves_commit():
+    tiers = [Tier("a", keep=KeepLast(1)), Tier("b", keep=KeepLast(1))]
+    base, new = stored(1), stored(2, external=("step-1",))
+    both = views([base, new], [base, new])
+    assert [(job.stored, job.tier) for job in plan_deletions(tiers, both)] == [(base, 1)]
