@@ -41,6 +41,8 @@ class Tier:
             raise UsageError("usage.invalid", f"every is {self.every}, expected at least 1", key=self.name)
         if self.scope not in ("shared", "node"):
             raise UsageError("usage.invalid", f"scope is {self.scope!r}, expected shared or node", key=self.name)
+        if isinstance(self.keep, timedelta) and self.keep <= timedelta(0):
+            raise UsageError("usage.invalid", f"keep is {self.keep}, expected more than 0", key=self.name)
         for policy in self.policies:
             if not callable(getattr(policy, "keep", None)):
                 raise UsageError(

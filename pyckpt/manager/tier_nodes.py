@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import msgpack
 
+from pyckpt.engine.collect import GRACE_SECONDS
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.rounds import round_trip
 from pyckpt.errors import RankError, UsageError
@@ -44,6 +45,9 @@ class Nodes:
         leaders, token, one_machine = msgpack.unpackb(answer)
 
         def tell() -> bytes:
+            if leaders[store.node] == coordinator.rank:
+                # Collection sees the nodes through the store, and no file that a writer which died has left half-done.
+                store.local.remove_leftovers(store.local.now() - GRACE_SECONDS)
             if len(leaders) > 1 and leaders[store.node] == coordinator.rank:
                 self._server = NodeServer(store.local, token, open_to_all=not one_machine)
             hosts = ["127.0.0.1"] if one_machine else _own_addresses()

@@ -127,7 +127,8 @@ def plan_deletions(tiers: Sequence[Tier], views: Sequence[TierView]) -> list[Del
     """What no policy wants any more, oldest first, and what its deletion depends on.
 
     Of a tier its newest sound checkpoint stays, and whatever is newer than that. A checkpoint stays as long as a later
-    tier that it may go to has neither it nor, if that tier does not want it, a newer one; or could not be listed.
+    tier that it was meant for has neither it nor, if that tier does not want it any more, a newer one; or could not be
+    listed.
     """
     coming = [{each.digest for each in _coming(tiers, views, at)} for at in range(len(tiers))]
     # One bad read may have called a checkpoint damaged that isn't: it waits like the others.
@@ -149,11 +150,20 @@ def plan_deletions(tiers: Sequence[Tier], views: Sequence[TierView]) -> list[Del
             later = range(at + 1, len(tiers))
             if any(views[each].held is None for each in later):
                 continue
-            bound = [each for each in later if stored.digest in passes[each]]
+            bound = [each for each in later if _was_meant_for(tiers[each], views[each], passes[each], stored)]
             if all(_is_served(views[each], stored, wants=stored.digest in coming[each]) for each in bound):
                 copy = next(((each, stored) for each in later if views[each].has(stored.digest)), None)
                 deletions.append(Deletion(stored, at, copy or (at, newest)))
     return deletions
+
+
+def _was_meant_for(tier: Tier, view: TierView, passes: Mapping[str, Stored], stored: Stored) -> bool:
+    """Whether a tier would take a checkpoint if it were the newest; others push it out at most."""
+    if stored.digest not in passes:
+        return False
+    candidates = {each.digest: each for each in view.sound} | dict(passes)
+    older = [each for each in candidates.values() if age_of(each) <= age_of(stored)]
+    return stored.name in wanted(tier.policies, sorted(older, key=age_of, reverse=True))
 
 
 def _is_served(view: TierView, stored: Stored, *, wants: bool) -> bool:

