@@ -8,6 +8,7 @@ import os
 import warnings
 
 from benchmarks.background import background
+from benchmarks.copies import copies
 from benchmarks.metadata import metadata
 from benchmarks.on_ranks import on_ranks
 from benchmarks.planning import plan
@@ -15,7 +16,15 @@ from benchmarks.reshard import CASES
 from benchmarks.single import big, load, small
 from benchmarks.timing import wipe, write_json
 
-SUITES = {"small": small, "big": big, "load": load, "metadata": metadata, "plan": plan, "async": background}
+SUITES = {
+    "small": small,
+    "big": big,
+    "load": load,
+    "metadata": metadata,
+    "plan": plan,
+    "async": background,
+    "copy": copies,
+}
 """Of one process."""
 
 

@@ -115,6 +115,7 @@ def _print_header(screen: Screen, opened: OpenCheckpoint) -> None:
         ("created", f"{time_text(root.created, seconds=True)}, sequence {root.sequence}"),
         ("writer", f"{root.writer_name} {root.writer_version}, spec {root.spec}, attempt {root.attempt}"),
         ("parent", root.parent or "none"),
+        *([("copy of", root.origin)] if root.origin else []),
         ("needs", external or "no other checkpoint"),
     ]
     features = sorted({*root.features_read, *root.features_write})

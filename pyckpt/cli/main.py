@@ -21,6 +21,7 @@ _COMMANDS: Final = {
     "list": "List the checkpoints of a store, newest first.",
     "verify": "Check a checkpoint, to its last byte.",
     "diff": "Show what differs between two checkpoints.",
+    "copy": "Copy a checkpoint into another store.",
     "export": "Write a model for other programs.",
     "delete": "Delete a checkpoint.",
     "gc": "Remove what no checkpoint of a store reaches.",
@@ -63,7 +64,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message=f"pyckpt {__version__} (Sharded Checkpoint Format {SPEC_VERSION})")
 def pyckpt() -> None:
-    """Look at, check, export and tidy sharded checkpoints. None of it needs a framework."""
+    """Look at, check, copy, export and tidy sharded checkpoints. None of it needs a framework."""
 
 
 def main(args: Sequence[str] | None = None) -> int:

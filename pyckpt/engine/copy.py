@@ -17,17 +17,19 @@ from pyckpt.engine.copy_chunks import find_wrong, send_objects
 from pyckpt.engine.copy_found import FRESH_SECONDS, Held, find_fallen, find_held, is_deleted, look
 from pyckpt.engine.copy_plan import CopyPlan, DataObject, SmallObject, plan_copy
 from pyckpt.engine.copy_small import holds, send_small, taken
+from pyckpt.engine.copy_standalone import StandaloneCopy
 from pyckpt.engine.futures import run_all
 from pyckpt.engine.open import load_item, root_bytes
 from pyckpt.engine.options import Progress
 from pyckpt.engine.report import CopyReport
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.write import Meter
-from pyckpt.errors import Corrupt, NotFound, SaveAborted, StoreError, UsageError
+from pyckpt.errors import Corrupt, NotFound, SaveAborted, StoreError, Unsupported, UsageError
 from pyckpt.format.digest import DIGESTS
 from pyckpt.format.keys import check_checkpoint_name, root_key
-from pyckpt.format.root import decode_root
+from pyckpt.format.root import Root, decode_root
 from pyckpt.storage.base import AlreadyThere, ObjectInfo, Store
+from pyckpt.storage.local import LocalStore
 from pyckpt.storage.url import checkpoint_url
 
 __all__ = ["copy_checkpoint"]
@@ -50,47 +52,46 @@ def copy_checkpoint(
 ) -> CopyReport:
     """Copies the checkpoint ``name`` and what it uses of others; the copy has the same root digest.
 
-    ``verify`` reads what the target has already and no checkpoint there uses, and checks it; else its size will do.
+    ``standalone`` makes a new checkpoint instead, with the same tensors, that uses no others and says where it comes
+    from; one that was broken off is begun anew. ``verify`` reads what the target has already and no checkpoint there
+    uses, and checks it; else its size will do.
+
     Raises NotFound ``checkpoint.missing``, AlreadyExists if the target has another checkpoint of that name, Corrupt for
     damage in the source or in what the target has, Unsupported, StoreError; SaveAborted if objects that were copied are
     gone in the end. Nothing at the target refers to what was copied by then, and the next try uses it.
     """
-    if standalone:
-        raise UsageError("usage.invalid", "copies that stand alone are not implemented yet", key="standalone")
     begin = time.perf_counter()
     target_name = name if target_name is None else target_name
     check_checkpoint_name(name)
     check_checkpoint_name(target_name)
     data = root_bytes(source, name)
-    root = decode_root(data, checkpoint=name)
-    if target_name in {each.checkpoint for each in root.external}:
+    root = decode_root(data, checkpoint=name, for_writing=standalone)
+    if not standalone and target_name in {each.checkpoint for each in root.external}:
         raise UsageError(
             "usage.invalid", f"{name!r} uses another checkpoint of the name {target_name!r}", hint="choose another name"
         )
-    report = partial(
-        CopyReport,
-        url=checkpoint_url(target.url, target_name),
-        source=checkpoint_url(source.url, name),
-        digest=root.digest,
-        checkpoints=tuple(each.checkpoint for each in root.external),
-    )
-    if _is_there(target, target_name, data):
-        return report(already_there=True, seconds=time.perf_counter() - begin)
-    weak = target.conditional_put != "native"
-    if weak and not accept_weak_store:
-        raise StoreError(
-            "store.condition",
-            "the store does not honour create-if-absent: two checkpoints of one name could both seem to be there",
-            key=target.url,
-            hint="accept_weak_store=True copies anyway, if you make sure that one process writes a name",
-        )
+    about = partial(CopyReport, url=checkpoint_url(target.url, target_name), source=checkpoint_url(source.url, name))
+    there = _standing(target, target_name)
+    if there is not None:
+        if root.digest != (there.origin if standalone else there.digest):
+            raise exists(target, target_name)
+        return about(digest=there.digest, already_there=True, seconds=time.perf_counter() - begin)
+    weak = _is_weak(target, accept=accept_weak_store)
+    threads = threads or _threads(source, target)
+    if standalone:
+        alone = StandaloneCopy(source, name, root, target, target_name, threads)
+        digest = _copy_alone(alone, data, progress)
+        seconds = time.perf_counter() - begin
+        return about(digest=digest, objects=alone.objects + 1, sent=alone.sent, seconds=seconds, weak=weak)
     items = [load_item(source, name, item, root, tables_only=True) for item in root.items]
     plan = plan_copy(name, root, items, target_name)
-    work = _Copy(source, target, target_name, plan, threads or _threads(source, target), verify, progress)
+    work = _Copy(source, target, target_name, plan, threads, verify, progress)
     work.run()
     _check_source(source, name, data)
     already_there = _create_root(target, target_name, data)
-    return report(
+    return about(
+        digest=root.digest,
+        checkpoints=tuple(each.checkpoint for each in root.external),
         already_there=already_there,
         objects=len(plan.data) + len(plan.small) + 1,
         sent=work.sent + len(data),
@@ -99,6 +100,19 @@ def copy_checkpoint(
         seconds=time.perf_counter() - begin,
         weak=weak,
     )
+
+
+def _is_weak(target: Store, *, accept: bool) -> bool:
+    """Whether the target has no create-if-absent. Raises StoreError ``store.condition`` unless that is accepted."""
+    weak = target.conditional_put != "native"
+    if weak and not accept:
+        raise StoreError(
+            "store.condition",
+            "the store does not honour create-if-absent: two checkpoints of one name could both seem to be there",
+            key=target.url,
+            hint="accept_weak_store=True copies anyway, if you make sure that one process writes a name",
+        )
+    return weak
 
 
 def _threads(source: Store, target: Store) -> int:
@@ -129,10 +143,15 @@ class _Copy:
         small = list(self._small_to_send(found, held))
         data = self._data_to_send(found, held, meter)
         self.sent = sum(each.size for each, _ in small) + sum(each.size for each in data)
-        jobs = [partial(send_small, self.source, self.target, each, renew=renew) for each, renew in small]
+        meter.add(self.plan.bytes - sum(each.size for each in self.plan.data) - sum(each.size for each, _ in small))
+
+        def send(what: SmallObject, *, renew: bool) -> None:
+            send_small(self.source, self.target, what, renew=renew)
+            meter.add(what.size)
+
         send_objects(self.source, self.target, data, threads=self.threads, count=meter.add)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="pyckpt-copy") as pool:
-            run_all(pool, jobs)
+            run_all(pool, [partial(send, each, renew=renew) for each, renew in small])
         self._check_all()
 
     def _small_to_send(self, found: dict[str, ObjectInfo], held: Held) -> Iterator[tuple[SmallObject, bool]]:
@@ -148,7 +167,8 @@ class _Copy:
                     raise _other_bytes(what.target, holder, f"{what.kind}.digest")
                 if what.kind == "asset" and not is_equal:
                     raise taken(what)
-                yield what, what.kind == "manifest" or deleted or not self._is_fresh(found[what.target])
+                if not is_equal or deleted or not self._is_fresh(found[what.target]):
+                    yield what, True
 
     def _data_to_send(self, found: dict[str, ObjectInfo], held: Held, meter: Meter) -> list[DataObject]:
         """Data objects to be sent: those that the target lacks, or has with other bytes, or that are too old."""
@@ -167,13 +187,13 @@ class _Copy:
                 meter.add(what.size)
         wrong = find_wrong(self.source, self.target, doubtful, threads=self.threads, count=meter.add)
         for what in doubtful:
-            holder = held.holder(what.target)
-            if holder is None and what.target in wrong:
-                missing.append(what)
-            elif holder is not None:
-                if what.target in wrong:
-                    raise _other_bytes(what.target, holder, "block.digest")
+            holder, is_wrong = held.holder(what.target), what.target in wrong
+            if holder is not None and is_wrong:
+                raise _other_bytes(what.target, holder, "block.digest")
+            if holder is not None and holder not in held.doomed:
                 self.relied[holder] = held.digests[holder]
+            elif is_wrong or not self._is_fresh(found[what.target]):
+                missing.append(what)
         return missing
 
     def _is_vouched_for(self, what: DataObject | SmallObject, found: dict[str, ObjectInfo], held: Held) -> bool:
@@ -198,6 +218,8 @@ class _Copy:
                 hint="was garbage collected there with a short grace period? Copy again",
             )
         fallen = find_fallen(self.target, self.relied)
+        if isinstance(self.target, LocalStore):
+            self.target.settle(self.plan.targets)
         if fallen is not None:
             raise Corrupt(
                 "external.missing",
@@ -207,15 +229,27 @@ class _Copy:
             )
 
 
-def _is_there(target: Store, name: str, data: bytes) -> bool:
-    """Whether the target has this root. Raises AlreadyExists if it has another of that name."""
+def _copy_alone(alone: StandaloneCopy, data: bytes, progress: Progress | None) -> str:
+    """Makes the copy that stands alone; its root's digest."""
+    meter = Meter(alone.plan(), progress)
     try:
-        found = root_bytes(target, name)
+        made = alone.run(meter.add)
+        _check_source(alone.source, alone.name, data)
+    except BaseException:
+        alone.clean_up()
+        raise
+    alone.create_root(made)
+    return decode_root(made, checkpoint=alone.target_name).digest
+
+
+def _standing(target: Store, name: str) -> Root | None:
+    """The root that the target has under this name, if any. Raises AlreadyExists for one that can't be read."""
+    try:
+        return decode_root(root_bytes(target, name), checkpoint=name)
     except NotFound:
-        return False
-    if found != data:
-        raise exists(target, name)
-    return True
+        return None
+    except (Corrupt, Unsupported) as error:
+        raise exists(target, name) from error
 
 
 def _check_source(source: Store, name: str, data: bytes) -> None:
@@ -233,7 +267,9 @@ def _create_root(target: Store, name: str, data: bytes) -> bool:
     try:
         target.put_new(root_key(name), data)
     except AlreadyThere:
-        return _is_there(target, name, data)
+        if root_bytes(target, name) != data:
+            raise exists(target, name) from None
+        return True
     except BaseException as error:
         raise SaveAborted(
             "save.aborted",

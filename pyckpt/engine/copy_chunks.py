@@ -15,6 +15,7 @@ from threading import Condition, Lock
 
 from pyckpt.engine.buffers import staging
 from pyckpt.engine.copy_plan import DataObject, chunks_of
+from pyckpt.engine.copy_stitch import StitchedReader
 from pyckpt.engine.futures import run_all
 from pyckpt.engine.open import missing
 from pyckpt.errors import Corrupt
@@ -215,6 +216,8 @@ class _Comparison:
         with self._lock:
             if self._reader is None:
                 self._reader = self._target.open_reader(self._what.target)
+            if self._reader.size != self._what.size:
+                raise _Differs
             return self._reader
 
     def _compare(self, at: int, data: memoryview) -> None:
@@ -240,11 +243,11 @@ def open_source(source: Store, what: DataObject) -> ObjectReader:
         reader = source.open_reader(what.key)
     except FileNotFoundError as error:
         raise missing("object", what.is_external, "a data object", what.key) from error
-    if reader.size != what.size:
+    if reader.size != what.source_size:
         found = reader.size
         reader.close()
-        raise Corrupt("object.size", f"expected {what.size} bytes, found {found}", key=what.key)
-    return reader
+        raise Corrupt("object.size", f"expected {what.source_size} bytes, found {found}", key=what.key)
+    return reader if what.stitch is None else StitchedReader(what.stitch, reader, what.size)
 
 
 def read_source(reader: ObjectReader, what: DataObject, at: int, into: memoryview) -> None:

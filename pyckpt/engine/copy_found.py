@@ -35,14 +35,18 @@ class Held:
     """Key of a manifest or asset -> checkpoint that reaches it -> size and SHA-256."""
     digests: dict[str, str] = field(default_factory=dict)
     """Checkpoint -> its root's digest."""
+    doomed: set[str] = field(default_factory=set)
+    """Checkpoints whose deletion has begun: theirs must not be replaced either, but can't be relied on."""
 
     def voucher(self, what: DataObject | SmallObject) -> str | None:
         """A checkpoint of the target that reaches the object and has for it all the digests that the copy has."""
         if isinstance(what, SmallObject):
             stated = (what.size, what.sha256)
-            return next((name for name, said in self.sums.get(what.target, {}).items() if said == stated), None)
-        covers = self.covers.get(what.target, {})
-        return next((name for name, cover in covers.items() if cover.includes(what.cover)), None)
+            names = [name for name, said in self.sums.get(what.target, {}).items() if said == stated]
+        else:
+            covers = self.covers.get(what.target, {})
+            names = [name for name, cover in covers.items() if cover.includes(what.cover)]
+        return next((name for name in names if name not in self.doomed), None)
 
     def holder(self, key: str) -> str | None:
         """A checkpoint of the target that reaches the object, whatever it says of it."""
@@ -60,7 +64,7 @@ def look(store: Store, plan: CopyPlan) -> dict[str, ObjectInfo]:
 
 
 def find_held(store: Store, keys: Collection[str]) -> Held:
-    """What the roots of the store say of these keys; roots whose deletion has begun don't count.
+    """What the roots of the store say of these keys.
 
     Roots and manifests that can't be read say nothing. Raises StoreError.
     """
@@ -73,8 +77,9 @@ def find_held(store: Store, keys: Collection[str]) -> Held:
             raise listed.error
         if root is None or not owners & {listed.name, *(each.checkpoint for each in root.external)}:
             continue
-        if tombstone_key(listed.name, root.digest) not in stones:
-            _add(store, listed.name, root, keys, held)
+        _add(store, listed.name, root, keys, held)
+        if tombstone_key(listed.name, root.digest) in stones:
+            held.doomed.add(listed.name)
     return held
 
 

@@ -35,14 +35,33 @@ class SmallObject:
     """Whether it belongs to another checkpoint."""
 
 
+@dataclass(frozen=True, slots=True)
+class Stitch:
+    """A new object made of ranges of an old one."""
+
+    header: bytes
+    """What it begins with."""
+    old_size: int
+    """Bytes of the old object."""
+    pieces: tuple[tuple[int, int, int], ...]
+    """(start in the new object, start in the old one, bytes) each."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class DataObject:
-    """A data object, and the digests that manifests have for its bytes."""
+    """A data object as it will be, and the digests that manifests have for its bytes."""
 
     key: str
     target: str
     cover: Cover
     is_external: bool
+    stitch: Stitch | None = None
+    """None: the bytes of the source's object as they are."""
+
+    @property
+    def source_size(self) -> int:
+        """Bytes of the source's object."""
+        return self.size if self.stitch is None else self.stitch.old_size
 
     @property
     def size(self) -> int:

@@ -96,3 +96,10 @@ class Root:
     extra: Extra = field(default_factory=dict)
     writer_extra: Extra = field(default_factory=dict)
     features_extra: Extra = field(default_factory=dict)
+
+    @property
+    def origin(self) -> str | None:
+        """Digest of the root that this is a standalone copy of; None where the root says nothing of the kind."""
+        origin = self.extra.get("origin")
+        digest = origin.get("digest") if isinstance(origin, Mapping) else None
+        return digest if isinstance(digest, str) else None

@@ -8,7 +8,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import itemgetter
 from types import TracebackType
 from typing import Final, TypeVar
@@ -165,6 +165,12 @@ class LocalStore:
             with contextlib.suppress(OSError):
                 os.close(descriptor)
                 os.unlink(probe)
+
+    def settle(self, keys: Iterable[str]) -> None:
+        """Make the names of objects durable: a process that died may have given them, and not got so far."""
+        for directory in sorted({os.path.dirname(self._paths.of_key(key)) for key in keys}):
+            with contextlib.suppress(FileNotFoundError):
+                sync_directory(directory)
 
     def remove_leftovers(self, before: float) -> int:
         """Remove what crashed writers left that was last changed before this time of ``now()``.

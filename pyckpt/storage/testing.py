@@ -48,7 +48,10 @@ def _outcome(call: Callable[[], object]) -> BaseException | None:
 
 def write_object(store: Store, key: str, data: bytes, *, step: int = 1 << 16) -> None:
     """Write an object in steps of so many bytes, through aligned memory and padded where the writer asks for it."""
-    writer = store.create_writer(key, len(data))
+    _write_whole(store.create_writer(key, len(data)), data, step)
+
+
+def _write_whole(writer: ObjectWriter, data: bytes, step: int) -> None:
     try:
         _write_steps(writer, data, step)
         writer.close(len(data))
@@ -114,6 +117,13 @@ class StoreContract:
             assert all(error is None or isinstance(error, AlreadyThere) for error in outcomes.values()), outcomes
             assert len(won) == 1, f"{len(won)} of {self.racers} believe that they created {key}"
             assert store.get(key, limit=_LIMIT) == won[0]
+
+    def test_replace_writer_takes_a_key_that_is_free_or_not(self, store: Store) -> None:
+        for size in (self.big, 3, 0):
+            data = _pattern(size)
+            _write_whole(store.replace_writer("a/object", size), data, 1 << 20)
+            assert store.get("a/object", limit=_LIMIT) == data
+            assert [info.key for info in store.list("")] == ["a/object"]
 
     def test_put_replaces(self, store: Store) -> None:
         store.put("a/note", b"longer than the second")

@@ -436,3 +436,17 @@ def test_errors_travel_between_processes():
         assert type(again) is type(error)
         assert str(again) == str(error)
         assert vars(again) == vars(error)
+
+
+@pytest.mark.parametrize("mode", ["buffered", "direct"])
+def test_a_replacement_is_seen_when_it_is_complete(tmp_path, mode):
+    store = LocalStore(tmp_path, mode)
+    store.put("d/a", b"old")
+    for end in ("abort", "close"):
+        writer = store.replace_writer("d/a", 8192)
+        writer.write(0, [aligned(bytes(8192))])
+        assert store.get("d/a", limit=9) == b"old"
+        assert [info.key for info in store.list("")] == ["d/a"]
+        writer.abort() if end == "abort" else writer.close(5000)
+        assert len(store.get("d/a", limit=1 << 20)) == (3 if end == "abort" else 5000)
+        assert os.listdir(tmp_path / "d") == ["a"]
