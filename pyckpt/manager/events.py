@@ -51,7 +51,7 @@ class SaveEvent:
     """How much slower than its own past it was, if it was much slower."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     retention: RetentionReport | None = None
-    """On rank 0, of a save that was done and after which there was time for it."""
+    """On rank 0, of a save that was done, unless there was no time for it before the next one or before leaving."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,8 +30,10 @@ def log_save(event: SaveEvent) -> None:
     _log.log(logging.WARNING if len(parts) > 1 else logging.INFO, "%s", "; ".join(parts))
 
 
-def log_retention(event: SaveEvent, kept: RetentionReport) -> None:
+def log_retention(event: SaveEvent, kept: RetentionReport | None) -> None:
     """One line if anything was done, or could not be done."""
+    if kept is None:
+        return
     parts = [f"deleted {', '.join(kept.deleted)}"] if kept.deleted else []
     parts += [f"collected {kept.collected_bytes} bytes"] if kept.collected else []
     parts += list(kept.problems)

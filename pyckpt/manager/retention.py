@@ -101,14 +101,21 @@ class Retention:
         self.damaged.discard(name)
         return ""
 
-    def after_save(self, name: str, youngest: Callable[[], float] = lambda: 0.0) -> RetentionReport:
+    def after_save(
+        self,
+        name: str,
+        *,
+        youngest: Callable[[], float] = lambda: 0.0,
+        superseded: Callable[[], bool] = lambda: False,
+    ) -> RetentionReport | None:
         """Deletes what nobody wants beside the checkpoint that has just been committed, and collects garbage.
 
         ``youngest`` gives the age in seconds below which nothing is collected, however short the grace: no root reaches
-        what a save in flight has written.
+        what a save in flight has written. None if a newer one is to be looked at instead by the time that others are
+        done: where verification takes longer than the time between saves, not each of them can have one.
         """
         with self._lock:
-            return self._after_save(name, youngest)
+            return None if superseded() else self._after_save(name, youngest)
 
     def _after_save(self, name: str, youngest: Callable[[], float]) -> RetentionReport:
         deleted: list[str] = []

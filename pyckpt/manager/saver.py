@@ -94,6 +94,7 @@ class Saver:
         self._leaving = False
         self._rank = 0
         self._written = 0
+        self._latest: Flight | None = None
         self.parent = options.parent
         """Digest of what was restored."""
         self.current: str | None = None
@@ -225,6 +226,7 @@ class Saver:
             report = flight.handle.committed.result()
             with self._lock:
                 self._written = report.written
+                self._latest = flight
                 slow = self._pace.judge(report)
             short = tight(self._store, TIGHT * report.written) if slow else ""
             event = replace(event, report=report, slow=f"{slow}; {short}" if short else slow)
@@ -233,7 +235,9 @@ class Saver:
             log_save(event)
         flight.ended.set_result(event)
         if rank == 0 and error is None and not self._leaving:
-            kept = self._retention.after_save(flight.name, self._youngest_garbage)
+            kept = self._retention.after_save(
+                flight.name, youngest=self._youngest_garbage, superseded=lambda: self._latest is not flight
+            )
             log_retention(event, kept)
             event = replace(event, retention=kept)
         flight.followed.set_result(event)

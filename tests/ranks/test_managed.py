@@ -19,6 +19,7 @@ import torch
 import pyckpt
 from pyckpt.errors import Corrupt, RankError, StoreError
 from pyckpt.manager import BeforePreemption, Every, EveryNSteps
+from pyckpt.manager.stored import parse_metrics
 
 pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore")]
 
@@ -292,6 +293,11 @@ def test_a_failure_in_the_background_of_one_is_raised_by_all_at_one_step(ranks, 
         assert len({step for step, _ in outcomes}) == 1
         assert outcomes[0][0] in (4, 6)
         assert all("rank 2" in text for _, text in outcomes)
+
+
+def test_a_loss_that_hangs_on_to_its_graph_is_a_number(recwarn):
+    assert parse_metrics({"loss": torch.ones(1, requires_grad=True).sum() * 3}) == {"loss": 3.0}
+    assert not recwarn.list
 
 
 PROGRAM = """
