@@ -33,7 +33,9 @@ class Keeping(Protocol):
     def admit(self, name: str, *, replace: bool) -> str:
         """Makes room for a checkpoint of this name; says why not, if there is none. Raises StoreError."""
 
-    def after_save(self, name: str, youngest: Callable[[], float] = ...) -> RetentionReport:
+    def after_save(
+        self, name: str, *, youngest: Callable[[], float] = ..., superseded: Callable[[], bool] = ...
+    ) -> RetentionReport | None:
         """What is to be done once a checkpoint has been committed."""
 
     def after_restore(self, found: Restored, *, promote: bool) -> None:

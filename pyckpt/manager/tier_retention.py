@@ -71,9 +71,15 @@ class TieredRetention:
                     return True
         return False
 
-    def after_save(self, name: str, youngest: Callable[[], float] = lambda: 0.0) -> RetentionReport:
+    def after_save(
+        self,
+        name: str,
+        *,
+        youngest: Callable[[], float] = lambda: 0.0,
+        superseded: Callable[[], bool] = lambda: False,
+    ) -> RetentionReport:
         """Lets the copies and deletions begin; what they do is told by ``on_tier``."""
-        del name
+        del name, superseded
         self._feed.ask(saved=True, youngest=youngest)
         return RetentionReport()
 
