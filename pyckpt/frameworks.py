@@ -6,7 +6,7 @@ Torch is never imported for its own sake: a process that doesn't use it starts f
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import Any, Protocol, cast
 
@@ -14,7 +14,8 @@ import numpy as np
 
 from pyckpt.engine.buffers import fresh_pages
 from pyckpt.engine.coordinator import Coordinator, Single
-from pyckpt.engine.leaves import Binder, ItemState
+from pyckpt.engine.late_copy import LateState
+from pyckpt.engine.leaves import Binder, ItemState, Source
 from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
 from pyckpt.engine.stages import Stages
@@ -46,8 +47,14 @@ class Framework(Protocol):
     def relay(self, state: Mapping[str, object], coordinator: Coordinator, options: SaveOptions) -> Relay | None:
         """This process's items where ranks bring tensors together first; None where they save what they hold."""
 
+    def late(self, state: Mapping[str, object], items: Sequence[ItemState]) -> LateState | None:
+        """What of these items nobody changes before a moment that can be waited at; None if nothing is."""
+
     def host_memory(self, items: Sequence[ItemState]) -> Allocate:
-        """What gives memory to copy these items to; what devices were asked to do with them before is done then."""
+        """What gives memory to copy these items to."""
+
+    def settle(self, sources: Iterable[Source]) -> None:
+        """Waits until devices have done what they were asked to do with these: other threads are about to read them."""
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
@@ -105,10 +112,18 @@ class NumpyFramework:
         del state, coordinator, options
         return None
 
+    def late(self, state: Mapping[str, object], items: Sequence[ItemState]) -> LateState | None:
+        """Anybody may change an array at any time."""
+        del state, items
+        return None
+
     def host_memory(self, items: Sequence[ItemState]) -> Allocate:
         """Pages of the system; arrays are on the host."""
         del items
         return fresh_pages
+
+    def settle(self, sources: Iterable[Source]) -> None:
+        """Arrays have no device."""
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]

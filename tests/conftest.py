@@ -10,6 +10,16 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
+from tests.storage.servers import (  # noqa: F401 - fixtures
+    azure_environment,
+    azurite,
+    s3_endpoint,
+    s3_options,
+    seaweed,
+    weed_environment,
+    weed_place,
+)
+
 ROOT = Path(__file__).resolve().parents[1]
 
 # A machine that others use too is no reason for a red test, and a run that has to decide something is repeatable.

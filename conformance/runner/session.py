@@ -68,6 +68,8 @@ class Session:
         self._hello: Hello | None = None
         self.served = 0
         """Requests that the present process has answered since it was started."""
+        self.starts = 0
+        """Processes that have been started."""
 
     def client(self) -> Client:
         """A process that has said hello. Broken, CannotStart."""
@@ -77,15 +79,35 @@ class Session:
         if self._spare is not None:
             (self._client, greeting), self._spare = self._spare, None
         else:
-            self._client = Client(self.command, self._environment)
+            self._client = self._start()
             greeting = self._client.send(_GREETING, _START)
-        response = self._client.response(greeting, _START)
+        self._greeted(self._client, greeting)
+        return self._client
+
+    def _start(self) -> Client:
+        self.starts += 1
+        return Client(self.command, self._environment)
+
+    def _greeted(self, client: Client, greeting: Json) -> None:
+        response = client.response(greeting, _START)
         wrong = _wrong_hello(response)
         if wrong:
-            self._client.kill()
+            client.kill()
             raise Broken("malformed", f"hello: {wrong}")
         self._hello = Hello({name: value for name, value in response.items() if name not in ("id", "result")})
-        return self._client
+
+    def next(self) -> bool:
+        """Say bye and hello again, to a process that is another implementation then; False if it is of no use."""
+        client = self._client
+        if client is None or not client.running:
+            return False
+        try:
+            client.request({"op": "bye"}, _START)
+            self._greeted(client, client.send(_GREETING, _START))
+        except Broken:
+            return False
+        self.served = 0
+        return True
 
     def hello(self) -> Hello:
         """What the implementation says of itself. Broken, CannotStart."""
@@ -96,7 +118,7 @@ class Session:
     def prepare(self) -> None:
         """Start a spare process, which gets ready while the present one works."""
         if self._spare is None:
-            client = Client(self.command, self._environment)
+            client = self._start()
             self._spare = client, client.send(_GREETING, _START)
 
     def request(self, message: Json, timeout: float) -> Json:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -46,6 +47,11 @@ class CaseFile:
     directory: Path
     record: Json
     """The whole of case.json."""
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """What patterns are compared with, in lower case."""
+        return tuple(text.lower() for text in (self.id, self.area, self.title, *self.requirements))
 
     @property
     def id(self) -> str:
@@ -173,7 +179,7 @@ def chosen(cases: Iterable[CaseFile], patterns: Sequence[str] = (), profiles: Se
 
 def _fits(case: CaseFile, pattern: str) -> bool:
     """With ``*``, ``?`` or ``[`` a pattern fits id, area, title or requirement as a whole, any other a part."""
-    texts = [text.lower() for text in (case.id, case.area, case.title, *case.requirements)]
+    texts = case.texts
     if any(sign in pattern for sign in "*?["):
         return any(fnmatchcase(text, pattern.lower()) for text in texts)
     return any(pattern.lower() in text for text in texts)

@@ -25,7 +25,7 @@ def hello(request, stage):
     """Who this is, and what it offers."""
     if str(request.get("protocol", PROTOCOL)).split(".")[0] != PROTOCOL.split(".", maxsplit=1)[0]:
         return {"result": "rejected", "code": "usage.invalid", "phase": "plan", "subject": "protocol", "message": ""}
-    options = ["s3", "unverified", "dry-run", "write-block", "weak-store", "copy"]
+    options = ["s3", "unverified", "dry-run", "write-block", "weak-store", "carry", "copy"]
     options += [f"write-codec:{name}" for name in ("zstd", "planes")]
     options += [f"write-digest:{name}" for name in DIGESTS]
     options += [f"write-dtype:{name}" for name in DTYPES]

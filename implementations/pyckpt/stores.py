@@ -6,22 +6,20 @@ from pyckpt.storage.local import LocalStore
 
 
 def open_store(message):
-    """A store."""
+    """A store, as users open it, but for repeated requests: a fault is met by what is being tested, not by patience."""
     if message["kind"] == "directory":
         return LocalStore(message["path"])
-    import s3fs
+    from pyckpt.storage.objects import ObjectStore
+    from pyckpt.storage.objects_options import ObjectOptions
 
-    from pyckpt.storage.fsspec_store import FsspecStore
-
-    filesystem = s3fs.S3FileSystem(
-        key="test",
-        secret="test",  # noqa: S106 - the simulator checks no credentials
-        endpoint_url=message["endpoint"],
-        client_kwargs={"region_name": "us-east-1"},
-        config_kwargs={"retries": {"total_max_attempts": 1}, "s3": {"addressing_style": "path"}, "read_timeout": 20},
-        use_listings_cache=False,
-        skip_instance_cache=True,
+    prefix = (message.get("prefix") or "").rstrip("/")
+    options = ObjectOptions(
+        endpoint=message["endpoint"],
+        region="us-east-1",
+        access_key_id="test",
+        secret_access_key="test",  # noqa: S106 - the simulator checks no credentials
+        addressing="path",
+        timeout=20.0,
+        retries=0,
     )
-    filesystem.retries = 1
-    prefix = message.get("prefix") or ""
-    return FsspecStore((filesystem, f"{message['bucket']}/{prefix}".rstrip("/")))
+    return ObjectStore(f"s3://{message['bucket']}{f'/{prefix}' if prefix else ''}", options)

@@ -14,7 +14,7 @@ from pyckpt.engine.memory import MemorySource
 from pyckpt.engine.open import root_bytes
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.save import Request, save
-from pyckpt.engine.testing import thread_coordinators, together
+from pyckpt.testing.writers import thread_coordinators, together
 from pyckpt.errors import PyckptError
 from pyckpt.format.dtypes import dtype_of
 from pyckpt.format.geometry import region_problem
@@ -33,8 +33,6 @@ class _Fails(Exception):
 def write(request, stage):
     """One save, of one writer or of several."""
     stage.phase = "save"
-    if request.get("carry"):
-        raise Unsupported("carry")
     check_checkpoint_name(request["checkpoint"])
     writers = request["writers"]
     specs = request["items"]
@@ -46,6 +44,7 @@ def write(request, stage):
         for name, spec in specs.items()
         if spec.get("assets")
     }
+    carry = {item: (each["checkpoint"], each["item"]) for item, each in request.get("carry", {}).items()}
     coordinators = [Single()] if len(writers) == 1 else thread_coordinators(len(writers), request.get("deadline") or 10)
     alive = [each for each in coordinators if writers[each.rank].get("fault") != "dies"]
 
@@ -63,7 +62,7 @@ def write(request, stage):
 
         program = ("pyckpt-adapter", pyckpt.__version__)
         return save(
-            store, request["checkpoint"], Request(collect, metadata, assets, program),
+            store, request["checkpoint"], Request(collect, metadata, assets, program, carry=carry),
             options=options, coordinator=coordinator,
         )  # fmt: skip
 
@@ -71,14 +70,17 @@ def write(request, stage):
     failures = [each for each in outcomes if isinstance(each, BaseException)]
     if failures:
         chosen = min(failures, key=_weight)
-        stage.phase = "commit" if getattr(chosen, "code", "") in COMMIT_CODES else "save"
+        code = getattr(chosen, "code", "")
+        stage.phase = "commit" if code in COMMIT_CODES else "open" if code == "checkpoint.missing" else "save"
         raise chosen
     report = outcomes[0]
     warnings = ["unchanged"] if any("stale" in text for text in report.warnings) else []
     return {"digest": report.digest, "attempt": report.attempt, "weak": report.weak, "warnings": warnings}
 
 
-COMMIT_CODES = ("state.diverged", "tiling.inexact", "external.missing", "external.digest", "store.condition")
+COMMIT_CODES = (
+    "state.diverged", "tiling.inexact", "external.missing", "external.digest", "store.condition", "feature.unsupported",
+)  # fmt: skip
 
 
 def _weight(error):

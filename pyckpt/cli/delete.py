@@ -7,10 +7,10 @@ import sys
 import click
 
 from pyckpt.cli.arguments import BadArgument, json_option, locate, suggest
-from pyckpt.cli.gc import collected_as_json, duration_text
+from pyckpt.cli.gc import collected_as_json
 from pyckpt.cli.list import step_of, total_bytes
 from pyckpt.cli.screen import Screen, print_json, working
-from pyckpt.cli.text import clean, count, size_text, time_text
+from pyckpt.cli.text import clean, count, duration_text, size_text, time_text
 from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
 from pyckpt.engine.delete import delete
 from pyckpt.engine.listing import list_checkpoints
@@ -54,7 +54,7 @@ def command(url: str, *, yes: bool, now: bool, as_json: bool) -> int:
         removed = None if collected is None else collected_as_json(collected)
         print_json({"url": opened.url, "digest": digest, "used_by": users, "collected": removed})
     else:
-        _print(opened, collected)
+        _print(opened, users, collected)
     return 0
 
 
@@ -87,9 +87,11 @@ def _agreed(opened: OpenCheckpoint, users: list[str], *, now: bool) -> bool:
     return click.confirm("Delete it now, bytes and all?" if now else "Delete it?", err=True)
 
 
-def _print(opened: OpenCheckpoint, collected: Collected | None) -> None:
+def _print(opened: OpenCheckpoint, users: list[str], collected: Collected | None) -> None:
     screen = Screen()
     screen.line("deleted ", (opened.url, "bold"))
+    if users:
+        screen.line(f"what these use of it stays: {clean(', '.join(users))}")
     if collected is None:
         grace = duration_text(GRACE_SECONDS)
         store = opened.store.url

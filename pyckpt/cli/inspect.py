@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 
 import click
+import numpy as np
 
 from pyckpt.cli.arguments import all_option, json_option, locate, suggest
 from pyckpt.cli.screen import Cell, Screen, error_block
@@ -99,7 +101,7 @@ def _print(opened: OpenCheckpoint, names: Sequence[str], *, single: bool, depth:
             damaged.append(error)
             continue
         twig = item_twig(item)
-        _print_item(screen, item, twig if everything else fold(twig), style)
+        _print_item(screen, opened.name, item, twig if everything else fold(twig), style)
     sys.stdout.flush()
     for each in damaged:
         print(error_block(each), file=sys.stderr)
@@ -160,17 +162,28 @@ def _print_items(screen: Screen, opened: OpenCheckpoint) -> None:
     screen.table(headers, rows, right=("tensors", "shards", "objects", "size"))
 
 
-def _print_item(screen: Screen, item: OpenItem, twig: Twig, style: TreeStyle) -> None:
+def _print_item(screen: Screen, checkpoint: str, item: OpenItem, twig: Twig, style: TreeStyle) -> None:
     entry = item.entry
     parts = [clip(item.kind, 24), count(entry.tensors, "tensor"), size_text(entry.bytes)]
     codecs = sorted({"+".join(codec.id for codec in chain) for chain in item.manifest.codecs if chain})
     if codecs:
         parts.append(f"codec {', '.join(codecs)}")
+    parts += [f"{size_text(size)} in {origin}" for origin, size in _elsewhere(checkpoint, item).items()]
     screen.line((item.name, "bold"), "  ", (" · ".join(parts) if screen.draws_lines else ", ".join(parts), "dim"))
     for line in draw(twig, style):
         screen.line(*line)
     for name, asset in entry.assets.items():
         screen.line(("asset ", "dim"), name, "  ", (size_text(asset.size), "dim"))
+
+
+def _elsewhere(checkpoint: str, item: OpenItem) -> dict[str, int]:
+    """Stored bytes of an item that lie in other checkpoints, by their names."""
+    sizes = np.zeros(len(item.object_keys), np.int64)
+    np.add.at(sizes, item.manifest.shards.object, item.manifest.shards.stored)
+    found: Counter[str] = Counter()
+    for key, size in zip(item.object_keys, sizes.tolist(), strict=True):
+        found[key.split("/", 1)[0]] += size
+    return {name: size for name, size in sorted(found.items()) if name != checkpoint}
 
 
 def _find(opened: OpenCheckpoint, names: Sequence[str], wanted: str) -> tuple[OpenItem, int]:

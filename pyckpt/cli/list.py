@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from pyckpt.cli.arguments import json_option, locate_store
 from pyckpt.cli.screen import Cell, Screen, print_json, working
-from pyckpt.cli.text import clip, count, size_text, time_text
+from pyckpt.cli.text import age_text, clip, count, size_text, time_text
 from pyckpt.engine.listing import Listed, list_checkpoints
 from pyckpt.format.root import Root
 from pyckpt.limits import MAX_JSON_INT
@@ -24,9 +25,10 @@ Examples:
   pyckpt list /nvme/run s3://bucket/run file:///cold/run
 
 The newest is the one with the highest sequence. "needs" names the other checkpoints whose objects one uses,
-with "(gone)" behind those that the store no longer has. Damaged checkpoints come last and make the exit
-status 1. With --json: store and checkpoints, each with name, url, digest, sequence, created, step, items,
-tensors, bytes, needs, gone, stands_alone and error.
+with "(gone)" behind those that the store no longer has; "pinned" marks those that a manager keeps for ever.
+The age is by this machine's clock. Damaged checkpoints come last and make the exit status 1. With --json:
+store and checkpoints, each with name, url, digest, sequence, created, step, pinned, items, tensors, bytes,
+needs, gone, stands_alone and error.
 
 Of several stores each checkpoint is one row, with its state in each: complete (root, manifests and sizes are
 right; pyckpt verify reads the bytes), so many missing objects, damaged, damaged root, copying (no root yet), -
@@ -70,6 +72,7 @@ def _described(listed: Listed, present: set[str]) -> dict[str, Any]:
         "sequence": root.sequence,
         "created": root.created,
         "step": step_of(root.metadata),
+        "pinned": _pinned(root),
         "items": {name: entry.kind for name, entry in root.items.items()},
         "tensors": sum(entry.tensors for entry in root.items.values()),
         "bytes": total_bytes(root),
@@ -89,17 +92,23 @@ def step_of(metadata: Mapping[str, object]) -> int | None:
     return None
 
 
+def _pinned(root: Root) -> bool:
+    """Whether a manager was told to keep it for ever."""
+    return root.metadata.get("pinned") is True
+
+
 def total_bytes(root: Root) -> int:
     """Decoded bytes of all tensors."""
     return sum(entry.bytes for entry in root.items.values())
 
 
 def _print(listed: list[Listed], present: set[str]) -> None:
+    now = dt.datetime.now(dt.timezone.utc)
     rows: list[list[Cell]] = []
     for each in listed:
         if each.root is None:
             code = "" if each.error is None else each.error.code
-            rows.append([each.name, "", "", (code, "red"), "", "", ""])
+            rows.append([each.name, "", "", (code, "red"), "", "", "", "", ""])
             continue
         step = step_of(each.root.metadata)
         needs = [
@@ -112,16 +121,21 @@ def _print(listed: list[Listed], present: set[str]) -> None:
                 "" if step is None else str(step),
                 str(each.root.sequence),
                 time_text(each.root.created).removesuffix(" UTC"),
+                age_text(each.root.created, now),
                 str(len(each.root.items)),
                 size_text(total_bytes(each.root)),
+                "pinned" if _pinned(each.root) else "",
                 clip(", ".join(needs), 200),
             ]
         )
-    headers = ["checkpoint", "step", "seq", "created (UTC)", "items", "size", "needs"]
-    if not any(row[-1] for row in rows):
-        headers, rows = headers[:-1], [row[:-1] for row in rows]
+    headers = ["checkpoint", "step", "seq", "created (UTC)", "age", "items", "size", "kept", "needs"]
+    shown = [at for at, header in enumerate(headers) if header not in ("kept", "needs") or any(row[at] for row in rows)]
     screen = Screen()
-    screen.table(headers, rows, right=("step", "seq", "items", "size"))
+    screen.table(
+        [headers[at] for at in shown],
+        [[row[at] for at in shown] for row in rows],
+        right=("step", "seq", "age", "items", "size"),
+    )
     damaged = [each for each in listed if each.error is not None]
     if damaged:
         screen.line()

@@ -11,12 +11,24 @@ from typing import Any, Final
 from pyckpt.format.show import show
 from pyckpt.format.tree import DTypeName, Timestamp
 
-__all__ = ["TIMES", "clean", "clip", "count", "size_text", "time_text", "type_name", "value_text"]
+__all__ = [
+    "TIMES",
+    "age_text",
+    "clean",
+    "clip",
+    "count",
+    "duration_text",
+    "size_text",
+    "time_text",
+    "type_name",
+    "value_text",
+]
 
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
 _LONG: Final = 4096
 """Characters of a text that are looked at; nobody reads more of one value."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_SPANS: Final = ((86400.0, "day"), (3600.0, "hour"), (60.0, "minute"), (1.0, "second"))
 _CREATED: Final = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(:\d\d)(?:\.\d+)?Z")
 _TYPES: Final = ((bool, "bool"), (int, "int"), (float, "float"), (str, "str"), (bytes, "bytes"), (complex, "complex"))
 
@@ -46,6 +58,27 @@ def size_text(size: int) -> str:
 def count(number: int, noun: str) -> str:
     """``1 tensor``, ``1,024 tensors``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def duration_text(seconds: float) -> str:
+    """``1 day``, ``90 minutes``: in the largest unit of which it is a whole number."""
+    for unit, name in _SPANS:
+        if seconds and seconds % unit == 0:
+            return count(int(seconds // unit), name)
+    return f"{seconds:g} seconds"
+
+
+def age_text(created: str, now: dt.datetime) -> str:
+    """How long ago a root was created, in one unit: ``45 s``, ``12 min``, ``5 h``, ``3 d``; empty for no known time."""
+    try:
+        seconds = (now - dt.datetime.fromisoformat(created.replace("Z", "+00:00"))).total_seconds()
+    except (ValueError, TypeError):
+        return ""
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        # Twice the unit: 90 minutes are more of an answer than one hour.
+        if seconds >= 2 * unit or (unit == 1 and seconds >= 1):
+            return f"{int(seconds // unit)} {name}"
+    return "now"
 
 
 def time_text(created: str, *, seconds: bool = False) -> str:

@@ -77,15 +77,18 @@ def order_rows(
 def _compare_twins(
     name: str, rows: Rows, numbering: Numbering, order: npt.NDArray[np.intp], twins: npt.NDArray[np.intp]
 ) -> None:
-    """Two writers stored one region: allowed if the bytes are the same."""
-    starts = np.cumsum(rows.blocks) - rows.blocks
-    digests = rows.digests
+    """Two writers stored one region: allowed if the bytes are the same, however they are stored."""
+    starts, coded_starts = np.cumsum(rows.blocks) - rows.blocks, np.cumsum(rows.coded) - rows.coded
+
+    def digests(at: int) -> npt.NDArray[np.void]:
+        if rows.coded[at]:
+            return rows.decoded[coded_starts[at] : coded_starts[at] + rows.coded[at]]
+        return rows.digests[starts[at] : starts[at] + rows.blocks[at]]
+
     findings = []
     for at in twins:
         a, b = int(order[at]), int(order[at + 1])
-        one = digests[starts[a] : starts[a] + rows.blocks[a]]
-        two = digests[starts[b] : starts[b] + rows.blocks[b]]
-        if rows.chain[a] != rows.chain[b] or not np.array_equal(one, two):
+        if not np.array_equal(digests(a), digests(b)):
             path = numbering.names[int(rows.tensor[a])]
             findings.append(Finding("state.diverged", f"{name}/{path}", "two writers have different bytes of a region"))
     if findings:

@@ -31,7 +31,8 @@ class SaveHandle:
     def __init__(self, url: str) -> None:
         self.url = url
         self.staged: Future[None] = Future()
-        """Done as soon as the state may change again; that is so when ``save_async`` returns."""
+        """Done as soon as all of the state may change again: when ``save_async`` returns, or soon after if parts of it
+        are copied late."""
         self.committed: Future[SaveReport] = Future()
         """Done once the checkpoint exists on this store, with the report; or with the error, and then it does not."""
         # Nobody can cancel what other ranks take part in.
@@ -44,6 +45,10 @@ class SaveHandle:
         self._seen = False
         self.blocked = 0.0
         """Seconds that the call of ``save_async`` took."""
+        self.skipped = False
+        """True once it is known that nothing is saved, because there were enough saves in flight."""
+        self.progress = 0, 0
+        """Bytes written and bytes to write, of this rank; 0 of 0 until that is planned."""
 
     def seconds(self) -> float:
         """Seconds since the call began."""
@@ -66,6 +71,22 @@ class SaveHandle:
         self._seen = True
         return self.committed.result()
 
+    def result(self, timeout: float | None = None) -> SaveReport:
+        """The same as ``wait``."""
+        return self.wait(timeout)
+
+    def skip(self) -> None:
+        """Nothing is saved, and that is nobody's failure."""
+        self.skipped = True
+
+    def note(self, done: int, total: int) -> None:
+        """So many bytes are written."""
+        self.progress = done, total
+
+    def call_ends(self) -> None:
+        """The call returns while the state is still being copied."""
+        self.blocked = self.seconds()
+
     def release(self) -> None:
         """Lets the caller go: the state is not read any more. UsageError if it went before, by an interrupt."""
         with self._lock:
@@ -74,7 +95,7 @@ class SaveHandle:
                     "usage.invalid", f"the call was interrupted before all of the state was copied: {self.url}"
                 )
             if not self.staged.done():
-                self.blocked = self.seconds()
+                self.blocked = self.blocked or self.seconds()
                 self.staged.set_result(None)
 
     def stay(self) -> None:
@@ -102,7 +123,7 @@ class SaveHandle:
     def take_error(self) -> BaseException | None:
         """The error, if the save failed and nobody was told yet; whoever asks is told."""
         error = self.committed.exception()
-        if error is None or self._seen:
+        if error is None or self._seen or self.skipped:
             return None
         self._seen = True
         return error
@@ -134,13 +155,16 @@ class Flights:
         # A daemon, because an interrupt while the interpreter waits for it at its end must be able to end it.
         threading.Thread(target=run, name="pyckpt-save", daemon=True).start()
 
-    def make_room(self, limit: int) -> BaseException | None:
-        """Waits until fewer than ``limit`` saves are going on; gives the first error that nobody was told of."""
+    def make_room(self, limit: int | None) -> BaseException | None:
+        """Waits until fewer than ``limit`` saves are going on; gives the first error that nobody was told of.
+
+        Without a limit it looks for errors only.
+        """
         first: BaseException | None = None
         while self._handles:
             oldest = self._handles[0]
             if not oldest.done():
-                if len(self._handles) < limit:
+                if limit is None or len(self._handles) < limit:
                     break
                 wait([oldest.committed])
             with suppress(ValueError):
@@ -152,6 +176,14 @@ class Flights:
             elif error is not None:
                 _log.error(_FAILED, error)
         return first
+
+    def going_on(self) -> int:
+        """How many saves go on that have a state to write."""
+        return sum(not handle.done() and not handle.skipped for handle in tuple(self._handles))
+
+    def until_staged(self) -> None:
+        """Waits until no save reads the state that it was given any more."""
+        wait([handle.staged for handle in tuple(self._handles)])
 
     def latest(self) -> SaveHandle | None:
         """The save that was begun last, if nobody has looked at its end yet."""

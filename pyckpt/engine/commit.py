@@ -11,11 +11,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-import numpy as np
-
+from pyckpt.engine.carry import Carried
+from pyckpt.engine.external import lost_externals, referenced_size
+from pyckpt.engine.freshness import Freshness, freshness
 from pyckpt.engine.listing import Listed, list_checkpoints
 from pyckpt.engine.merge import merge_item
-from pyckpt.engine.open import load_item
 from pyckpt.engine.table import WriterTable
 from pyckpt.errors import (
     AlreadyExists,
@@ -41,13 +41,13 @@ from pyckpt.format.keys import (
 )
 from pyckpt.format.manifest import Manifest, compress_manifest, encode_manifest
 from pyckpt.format.manifest_check import check_manifest
-from pyckpt.format.root import Descriptor, ItemEntry, Root, decode_root, encode_root
+from pyckpt.format.root import Descriptor, External, ItemEntry, Root, decode_root, encode_root
 from pyckpt.format.version import SPEC_VERSION
 from pyckpt.limits import MAX_JSON_INT
 from pyckpt.storage.base import AlreadyThere, Store
 from pyckpt.storage.url import checkpoint_url
 
-__all__ = ["Assets", "Commit", "Committed"]
+__all__ = ["Assets", "Commit", "Committed", "Lost", "exists", "timestamp"]
 
 Assets = Mapping[str, Mapping[str, bytes]]
 """Item name -> asset name -> content."""
@@ -55,12 +55,21 @@ Assets = Mapping[str, Mapping[str, bytes]]
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """A root that now exists, and what the report says of it."""
+    """A root that now exists, and what the report says of it. Sizes in bytes as stored."""
 
     root: Root
     written: int
-    unchanged_shards: int
-    compared_shards: int
+    referenced: int
+    """In objects of other checkpoints."""
+    referenced_shards: int
+    fresh: Freshness
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """There is no root: these checkpoints, in which shards are referenced, were deleted in the meantime."""
+
+    checkpoints: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,31 +88,59 @@ class Commit:
 
     store: Store
     checkpoint: str
-    attempt: str
     writer: tuple[str, str]
     """Name and version of the program."""
     metadata: Mapping[str, object]
     parent: str | None
+    attempt: str = ""
     after: int = 0
     """Sequence to exceed, whatever this store holds."""
+    carried: Mapping[str, Carried] = field(default_factory=dict)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Checkpoints in which shards may be referenced: name -> root digest."""
+    warnings: list[str] = field(default_factory=list)
     created: list[str] = field(default_factory=list)
     """Keys of this attempt alone that were written so far."""
 
-    def run(self, tables: Sequence[WriterTable], assets: Assets) -> Committed:
+    def run(self, tables: Sequence[WriterTable], assets: Assets) -> Committed | Lost:
         """Checks the tables, writes manifests and assets, and creates the root.
 
-        Raises StateDiverged, Corrupt ``tiling.inexact`` (the writers' regions leave a gap or overlap), AlreadyExists
-        if another attempt committed this name first, StoreError; SaveAborted if the root may or may not exist, and then
-        nothing may be removed.
+        It may be called again with other tables after it gave ``Lost``. Raises StateDiverged, Corrupt
+        ``tiling.inexact`` (the writers' regions leave a gap or overlap) or ``external.*`` (the origin of an item that
+        is carried over was deleted), AlreadyExists if another attempt committed this name first, StoreError;
+        SaveAborted if the root may or may not exist, and then nothing may be removed.
         """
-        manifests = self._merge(tables)
+        merged = self._merge(tables)
+        manifests = {name: each.manifest for name, each in merged.items()}
         listed = self._listed()
-        unchanged, compared = self._freshness(manifests, listed)
+        fresh = freshness(self.store, manifests, listed)
         stored = {
             item: {name: self._store_asset(item, name, data) for name, data in files.items()}
             for item, files in assets.items()
         }
-        entries = {name: self._store_item(name, each, stored.get(name, {})) for name, each in manifests.items()}
+        entries = {name: self._store_item(name, each, stored.get(name, {})) for name, each in merged.items()}
+        entries.update((name, each.entry) for name, each in self.carried.items())
+        external = self._external(manifests)
+        data = encode_root(self._root(entries, external, listed))
+        lost = self._lost(external)
+        if lost:
+            return Lost(lost)
+        if self.store.info(join(self.checkpoint, attempt_marker_key(self.attempt))) is None:
+            raise SaveAborted(
+                "save.aborted",
+                "the marker of this attempt is gone: garbage collection took the save for dead",
+                key=self.checkpoint,
+                hint="the save lasted longer than the grace period; save again",
+            )
+        self._create_root(data)
+        root = decode_root(data, checkpoint=self.checkpoint)
+        written = sum(table.written for table in tables)
+        size, shards = referenced_size(manifests)
+        size += sum(each.stored for each in self.carried.values())
+        shards += sum(each.entry.shards for each in self.carried.values())
+        return Committed(root, written, size, shards, fresh)
+
+    def _root(self, entries: Mapping[str, ItemEntry], external: Mapping[str, str], listed: Sequence[Listed]) -> Root:
         sequence = 1 + max([self.after, *(each.root.sequence for each in listed if each.root is not None)])
         if sequence > MAX_JSON_INT:
             raise LimitExceeded(
@@ -112,7 +149,7 @@ class Commit:
                 key=self.checkpoint,
                 hint="save to another store, or delete the checkpoint with that sequence",
             )
-        root = Root(
+        return Root(
             spec=SPEC_VERSION,
             attempt=self.attempt,
             created=timestamp(),
@@ -124,16 +161,10 @@ class Commit:
             parent=self.parent,
             metadata=self.metadata,
             items=entries,
-            external=(),
+            external=tuple(External(name, external[name]) for name in sorted(external)),
         )
-        data = encode_root(root)
-        if self.store.info(join(self.checkpoint, attempt_marker_key(self.attempt))) is None:
-            raise SaveAborted(
-                "save.aborted",
-                "the marker of this attempt is gone: garbage collection took the save for dead",
-                key=self.checkpoint,
-                hint="the save lasted longer than the grace period; save again",
-            )
+
+    def _create_root(self, data: bytes) -> None:
         try:
             self.store.put_new(root_key(self.checkpoint), data)
         except AlreadyThere as error:
@@ -147,9 +178,24 @@ class Commit:
                 key=join(self.checkpoint, ROOT_NAME),
                 hint="nothing was removed; see with pyckpt.list whether the checkpoint exists, then save again",
             ) from error
-        return Committed(
-            decode_root(data, checkpoint=self.checkpoint), sum(table.written for table in tables), unchanged, compared
-        )
+
+    def _external(self, manifests: Mapping[str, Manifest]) -> dict[str, str]:
+        """All other checkpoints that are used: name -> root digest."""
+        keys = {row.store_key for each in manifests.values() for row in each.objects if row.store_key is not None}
+        external = {name: self.origins[name] for name in {key.split("/", 1)[0] for key in keys}}
+        for each in self.carried.values():
+            external.update(each.external)
+        return external
+
+    def _lost(self, external: Mapping[str, str]) -> tuple[str, ...]:
+        """Of these, the ones that can't be referenced any more, if what lies in them can be written instead."""
+        lost = lost_externals(self.store, self.checkpoint, external)
+        needed = {name for each in self.carried.values() for name in each.external}
+        for name, error in lost.items():
+            if name in needed:
+                raise error
+        self.warnings += [f"what lies in {name!r} was written anew after all: {error}" for name, error in lost.items()]
+        return tuple(sorted(lost))
 
     def clean_up(self) -> None:
         """Takes back what was created for a root that never came."""
@@ -235,43 +281,6 @@ class Commit:
                 if parse_tombstone_key(info.key)[0] == self.checkpoint:
                     return True
         return False
-
-    def _freshness(self, manifests: Mapping[str, Merged], listed: Sequence[Listed]) -> tuple[int, int]:
-        """How many shards are the same as in the checkpoint that this run saved or restored last, and of how many.
-
-        Only shards of an unchanged layout are compared; damage to the earlier checkpoint is no reason to fail here.
-        """
-        unchanged = compared = 0
-        for each in listed[:1]:
-            for name, merged in manifests.items():
-                if each.root is None or name not in each.root.items:
-                    continue
-                with suppress(PyckptError, OSError):
-                    before = load_item(self.store, each.name, name, each.root).manifest
-                    same, total = compare_shards(before, merged.manifest)
-                    unchanged += same
-                    compared += total
-        return unchanged, compared
-
-
-def compare_shards(before: Manifest, after: Manifest) -> tuple[int, int]:
-    """(shards with equal digests, shards compared) of two manifests of the same tensors and regions."""
-    a, b = before.shards, after.shards
-    if before.tensors.names != after.tensors.names or not np.array_equal(before.tensors.shape, after.tensors.shape):
-        return 0, 0
-    count = a.assigned
-    if count != b.assigned or not count or a.codec is not None or b.codec is not None:
-        return 0, 0
-    same_rows = np.array_equal(a.tensor[:count], b.tensor[:count])
-    if not same_rows or not np.array_equal(a.block_start[: count + 1], b.block_start[: count + 1]):
-        return 0, 0
-    blocks = int(a.block_start[count])
-    digests = [np.frombuffer(each.block_digest, np.dtype("V32"), blocks) for each in (a, b)]
-    differs = np.zeros(blocks + 1, np.int64)
-    np.cumsum(digests[0] != digests[1], out=differs[1:])
-    full = np.flatnonzero(a.block_start[1 : count + 1] > a.block_start[:count])
-    changed = differs[a.block_start[1 : count + 1][full]] != differs[a.block_start[:count][full]]
-    return int((~changed).sum()), len(full)
 
 
 def timestamp() -> str:

@@ -7,7 +7,7 @@ are reduced to one.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -33,12 +33,13 @@ def merge_item(
     Raises StateDiverged with all paths and writers that disagree. Whether the shards tile their tensors is for the
     manifest's own check.
     """
-    chains = {table.chains for table in tables.values()}
-    if len(chains) > 1:
+    if len({table.chains for table in tables.values()}) > 1:
         raise StateDiverged("state.diverged", "writers chose different codecs", key=name, hint="pass equal options")
+    listed = [chain for table in tables.values() for chain in (*table.chains, *table.borrowed)]
+    chains = {chain: number for number, chain in enumerate(dict.fromkeys(listed))}
     numbering = number_tensors(name, tables)
     compare_prints(name, tables, numbering)
-    objects: list[ObjectRow] = []
+    objects: dict[ObjectRow, int] = {}
     parts: list[Rows] = []
     owner: list[Int64s] = []
     entries: list[list[str]] = []
@@ -47,18 +48,26 @@ def merge_item(
         united = numbering.maps[writer][rows.tensor] if len(rows) else rows.tensor
         columns = {field: getattr(rows, field) for field in Rows.__dataclass_fields__}
         columns["tensor"] = united
-        columns["object"] = rows.object + len(objects)
+        # An object of another checkpoint may be used by several writers, and is listed once.
+        columns["object"] = _ints([objects.setdefault(row, len(objects)) for row in table.objects])[rows.object]
+        columns["chain"] = _ints([chains[chain] for chain in (*table.chains, *table.borrowed)])[rows.chain]
         parts.append(Rows(**columns))
         owner.append(np.full(len(rows), writer, np.int64))
         entries.append(explicit_names(table, rows, numbering.maps[writer], numbering.names))
-        objects += table.objects
     rows = concat(parts)
     writers = np.concatenate(owner)
     names = [entry for part in entries for entry in part]
     dropped = _second_copies(tables, numbering, rows.tensor, writers)
     order, dropped = order_rows(name, rows, numbering, dropped)
-    manifest = assemble(name, attempt, numbering, next(iter(chains)), objects, rows, order, dropped, names)
+    elsewhere = np.array([row.store_key is not None for row in objects] or [False])[rows.object]
+    # A second copy that is only a reference has no bytes here that somebody would have to account for.
+    order, dropped = order[~(dropped & elsewhere)[order]], dropped & ~elsewhere
+    manifest = assemble(name, attempt, numbering, tuple(chains), tuple(objects), rows, order, dropped, names)
     return manifest, numbering.packed
+
+
+def _ints(values: Sequence[int]) -> Int64s:
+    return np.array(values, np.int64)
 
 
 def _second_copies(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -54,12 +55,23 @@ class SaveOptions:
     """Memory on each rank for tensors that are brought together; one larger than half of it needs as much as itself."""
     staging_bytes: int | None = None
     """Memory on each rank for the copies of ``save_async``, of all saves in flight; None: as much as they need."""
+    staging: Literal["overlap", "block"] = "overlap"
+    """When ``save_async`` copies the state. ``block``: all of it before the call returns. ``overlap``: parameters of
+    torch's own optimizers in the call, and the state of those, beside the next forward and backward pass; ``step()``
+    waits for what is left. Until ``handle.staged`` nothing but ``step()`` may then change these."""
+    debug_staging: bool = False
+    """Digest what is copied late at the call and again when the copy is made; the save fails if anything differs."""
     max_in_flight: int = 1
-    """Saves of ``save_async`` that may go on at one time; the next call waits for the oldest."""
+    """Saves of ``save_async`` that may go on at one time."""
+    when_full: Literal["wait", "skip"] = "wait"
+    """What the next call of ``save_async`` does then: wait for the oldest, or save nothing, on all ranks."""
     parent: str | None = None
     """Digest of the checkpoint that this run was restored from."""
     after_sequence: int = 0
     """Sequence that the new checkpoint must exceed: the highest of the run that another store than this one holds."""
+    reference: str | os.PathLike[str] | None = None
+    """An earlier checkpoint of the same store, by URL or name, or ``newest``: shards that are the same there, by the
+    digests of all their bytes, are referenced instead of written."""
     accept_weak_store: bool = False
     """Save to a store that has no create-if-absent, too: then one process at a time may save a name."""
     progress: Progress | None = None
@@ -85,10 +97,21 @@ class SaveOptions:
             raise UsageError("usage.invalid", "max_object_bytes and whole_budget_bytes must be positive")
         if self.max_in_flight < 1 or (self.staging_bytes is not None and self.staging_bytes < 0):
             raise UsageError("usage.invalid", "max_in_flight must be at least 1, staging_bytes not negative")
+        if self.staging not in ("overlap", "block"):
+            raise UsageError("usage.invalid", f"staging is {self.staging!r}, expected overlap or block")
+        if self.when_full not in ("wait", "skip"):
+            raise UsageError("usage.invalid", f"when_full is {self.when_full!r}, expected wait or skip")
         if isinstance(self.layout, str) and self.layout != "whole":
             raise UsageError("usage.invalid", f"layout is {self.layout!r}, expected 'whole' or regions by item")
         if isinstance(self.whole, str):
             raise UsageError("usage.invalid", f"whole is {self.whole!r}, expected True or names of items")
+        if self.reference is not None and (isinstance(self.layout, str) or self.whole is True):
+            raise UsageError(
+                "usage.invalid",
+                "files that open as they lie can't leave out what another checkpoint has",
+                key="reference",
+                hint="name the items that are to be whole: the others can be referenced",
+            )
 
     @property
     def declared(self) -> Mapping[str, Any]:

@@ -28,17 +28,37 @@ class SaveReport:
     """Bytes that all writers stored in data objects."""
     seconds: float
     phases: Mapping[str, float] = field(default_factory=dict)
-    """Seconds of this rank by phase: collect, begin, plan, write, commit."""
+    """Seconds of this rank by phase: collect, begin, plan, compare (with ``reference``), write, commit."""
+    referenced: int = 0
+    """Stored bytes that lie in other checkpoints, of single shards and of items that were carried over."""
+    referenced_shards: int = 0
+    carried: int = 0
+    """Those of ``referenced`` that belong to items that were carried over."""
+    external: tuple[str, ...] = ()
+    """Names of those other checkpoints."""
     unchanged_shards: int = 0
     """Shards whose digests equal those of the newest earlier checkpoint."""
     compared_shards: int = 0
     warnings: tuple[str, ...] = ()
     copied: int = 0
-    """Bytes of this rank that ``save_async`` copied before it returned."""
+    """Bytes of this rank that ``save_async`` copied."""
+    copied_late: int = 0
+    """How many of them it copied after it had returned."""
     blocked: float = 0.0
-    """Seconds that the call of ``save_async`` took."""
+    """Seconds for which ``save_async`` held the caller up: in the call, and in the next ``step()``."""
     weak: bool = False
     """True if the store has no create-if-absent, and the root was created by a look and a plain write."""
+
+    @property
+    def throughput(self) -> Mapping[str, float]:
+        """Bytes per second, of all ranks together by this rank's clock.
+
+        ``write`` while it wrote, ``compare`` for what was found to be there already, ``total`` for the whole state over
+        the whole time; phases that did nothing are left out.
+        """
+        done = {"write": self.written, "compare": self.referenced - self.carried}
+        rates = {name: size / self.phases[name] for name, size in done.items() if size and self.phases.get(name)}
+        return {**rates, **({"total": self.bytes / self.seconds} if self.bytes and self.seconds else {})}
 
 
 @dataclass(frozen=True, slots=True)

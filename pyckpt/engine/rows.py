@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pyckpt.engine.compare import Reference
 from pyckpt.engine.stored import StoredObject
 
-__all__ = ["Int64s", "Rows", "concat", "ragged_take", "rows_of", "take"]
+__all__ = ["Int64s", "Rows", "concat", "ragged_take", "reference_rows", "rows_of", "take"]
 
 Int64s = npt.NDArray[np.int64]
 DIGEST = np.dtype("V32")
@@ -82,6 +83,29 @@ def rows_of(objects: Sequence[StoredObject], block: int) -> Rows:
         coded=_ints([count if code else 0 for count, code in zip(blocks, chain, strict=True)]),
         coded_sizes=_ints([size for stored in objects for size in stored.block_stored_sizes or ()]),
         decoded=np.frombuffer(b"".join(stored.decoded_digests or b"" for stored in objects), DIGEST),
+    )
+
+
+def reference_rows(references: Sequence[Reference], objects: Sequence[int], chains: Sequence[int]) -> Rows:
+    """The rows of shards that are stored elsewhere, with the numbers of their objects and codec chains."""
+    regions = [each.plan.region for each in references]
+    blocks = [len(each.digests) // DIGEST.itemsize for each in references]
+    return Rows(
+        tensor=_ints([each.plan.tensor for each in references]),
+        object=_ints(objects),
+        ndim=_ints([len(region.box.size) for region in regions]),
+        box_offset=_ints([value for region in regions for value in region.box.offset]),
+        box_size=_ints([value for region in regions for value in region.box.size]),
+        run_start=_ints([region.start for region in regions]),
+        run_stop=_ints([region.stop for region in regions]),
+        offset=_ints([each.offset for each in references]),
+        stored=_ints([each.stored for each in references]),
+        chain=_ints(chains),
+        blocks=_ints(blocks),
+        digests=np.frombuffer(b"".join(each.digests for each in references), DIGEST),
+        coded=_ints([count if each.decoded else 0 for count, each in zip(blocks, references, strict=True)]),
+        coded_sizes=_ints([size for each in references for size in each.block_sizes]),
+        decoded=np.frombuffer(b"".join(each.decoded for each in references), DIGEST),
     )
 
 

@@ -11,36 +11,35 @@ import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import msgpack
 
-from pyckpt.engine.commit import Assets, Commit, exists, timestamp
+from pyckpt.engine.base import Base, choose_base
+from pyckpt.engine.carry import Sources, carry_items
+from pyckpt.engine.commit import Assets, Commit, Lost, exists, timestamp
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.fingerprint import Groups, fingerprints, groups_of, structure_of
+from pyckpt.engine.fingerprint import groups_of, structure_of
 from pyckpt.engine.leaves import ItemState
 from pyckpt.engine.open import root_bytes
 from pyckpt.engine.options import SaveOptions
+from pyckpt.engine.phases import Phases
 from pyckpt.engine.report import SaveReport
 from pyckpt.engine.rounds import Fate, round_trip
-from pyckpt.engine.save_plan import ItemPlan, ObjectPlan, plan_item, plan_shards
 from pyckpt.engine.slots import Slot, number_leaves
-from pyckpt.engine.stages import Stages, in_stages
-from pyckpt.engine.stored import StoredObject
-from pyckpt.engine.table import WriterTable, item_table, pack_table, unpack_table
-from pyckpt.engine.threads import default_threads
+from pyckpt.engine.stages import Stages
+from pyckpt.engine.table import WriterTable, unpack_table
 from pyckpt.engine.whole_index import INDEX_NAME, whole_index
-from pyckpt.engine.write import Meter, write_objects
+from pyckpt.engine.writer import Attempt, Writer
 from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, StoreError, UsageError
-from pyckpt.format.codecs import Chain
 from pyckpt.format.keys import attempt_marker_key, check_asset_names, check_item_name, join, root_key
 from pyckpt.format.root import decode_root
 from pyckpt.storage.base import AlreadyThere, Store
 from pyckpt.storage.url import checkpoint_url
 
-__all__ = ["Program", "Request", "save"]
+__all__ = ["Program", "Request", "SaveSkipped", "save"]
 
 MARKER_SECONDS = 5.0
 """How long a rank looks for the coordinator's marker: network file systems show new names late."""
@@ -49,7 +48,7 @@ STALE_WARNING = (
     "stale snapshot?"
 )
 
-_Listed = tuple[ObjectPlan, Sequence[Chain]]
+_SKIP: bytes = msgpack.packb(None)
 Program = tuple[str, str]
 """Name and version of what writes."""
 
@@ -58,8 +57,8 @@ Program = tuple[str, str]
 class Request:
     """What one rank asks to be saved."""
 
-    collect: Callable[[], Sequence[ItemState]]
-    """Gives this rank's items; called once, its errors are told to all ranks."""
+    collect: Callable[[], Sequence[ItemState] | None]
+    """Gives this rank's items, or None if it would rather not save; called once, its errors are told to all ranks."""
     metadata: Mapping[str, object]
     """The coordinator's counts; ``collect`` may still fill it."""
     assets: Assets
@@ -69,19 +68,14 @@ class Request:
     """What makes the sources readable, where they are not from the beginning."""
     release: Callable[[], None] | None = None
     """Called when the sources of stage 0 are not read any more, where somebody waits to change them."""
+    carry: Sources = field(default_factory=dict)
+    """Items that are taken over from other checkpoints; the coordinator's counts."""
     turn: Callable[[], object] | None = None
     """Waits until it is this save's turn to be committed; called by the coordinator."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Begun:
-    """What every rank knows after the first round."""
-
-    attempt: str
-    marker: bytes
-    """Content of the attempt marker."""
-    groups: Mapping[str, Groups]
-    """Item -> who holds the same tensors as this writer."""
+class SaveSkipped(SaveAborted):
+    """A rank would rather not save, so nobody does."""
 
 
 def save(
@@ -90,34 +84,39 @@ def save(
     """Saves the items of all ranks as the checkpoint ``name``; all ranks return once the root exists.
 
     On any error, on any rank, all ranks raise, nothing is committed, and what was written is removed as far as
-    possible. Raises AlreadyExists, UnsupportedState, UsageError, StateDiverged, RankError, StoreError.
+    possible. SaveSkipped on all ranks if one would rather not save. Raises AlreadyExists, UnsupportedState, UsageError,
+    StateDiverged, RankError, StoreError; NotFound, Corrupt or Unsupported for an item that can't be carried over.
     """
-    clock = _Clock()
+    phases = Phases()
     collected: list[tuple[ItemState, tuple[Slot, ...]]] = []
+    commit = Commit(store, name, request.program, request.metadata, options.parent, after=options.after_sequence)
 
     def collect() -> bytes:
-        for item in request.collect():
+        items = request.collect()
+        if items is None:
+            return _SKIP
+        for item in items:
             check_item_name(item.name)
             collected.append((item, number_leaves(item)))
-        clock.lap("collect")
+        phases.end("collect")
         alone = coordinator.size == 1
         data: bytes = msgpack.packb({item.name: b"" if alone else structure_of(own) for item, own in collected})
         return data
 
     answer = round_trip(
-        coordinator, "begin", collect, lambda structures: _begin(store, name, request, structures, options)
+        coordinator, "begin", collect, lambda structures: _begin(commit, request, structures, options)
     )
-    begun = _parse_begin(answer, coordinator.rank)
-    clock.lap("begin")
-    keys: list[str] = []
+    if answer == _SKIP:
+        raise SaveSkipped("save.aborted", "skipped: enough saves are in flight", key=name)
+    attempt = _parse_begin(answer, coordinator.rank)
+    phases.end("begin")
+    writer = Writer(store, name, collected, attempt, options, coordinator, phases)
     fate = Fate()
-    commit = Commit(
-        store, name, begun.attempt, request.program, request.metadata, options.parent, options.after_sequence
-    )
 
     def write() -> bytes:
         try:
-            return _write(store, name, collected, begun, options, coordinator, keys, clock, request)
+            _check_marker(store, join(name, attempt_marker_key(attempt.id)), attempt.marker, coordinator)
+            return writer.run(request.stages, request.release)
         except BaseException as error:
             if request.stages is not None:
                 # The others may wait for tensors from this rank.
@@ -130,49 +129,44 @@ def save(
         return _commit(commit, tables, request.assets, options)
 
     try:
-        answer = round_trip(coordinator, "commit", write, decide, fate)
+        fields = _conclude(coordinator, write, decide, fate)
+        while "lost" in fields:
+            fields = _conclude(coordinator, partial(writer.write_lost, fields["lost"]), decide, fate)
     except SaveAborted:
         raise
     except BaseException:
         if fate.known:
-            _clean_up(store, name, begun.attempt, keys, commit, coordinator)
+            _clean_up(store, name, attempt.id, writer.keys, commit, coordinator)
         raise
-    clock.lap("commit")
+    phases.end("commit")
     if coordinator.rank == 0:
         with suppress(OSError, PyckptError):
-            store.delete(join(name, attempt_marker_key(begun.attempt)))
-    fields: dict[str, Any] = msgpack.unpackb(answer)
-    warnings = tuple(fields.pop("warnings"))
+            store.delete(join(name, attempt_marker_key(attempt.id)))
+    warnings, external = tuple(fields.pop("warnings")), tuple(fields.pop("external"))
     return SaveReport(
         **fields,
-        items=tuple(item.name for item, _ in collected),
-        seconds=clock.total(),
-        phases=clock.phases,
+        items=(*(item.name for item, _ in collected), *request.carry),
+        seconds=phases.total(),
+        phases=phases.seconds,
         warnings=warnings,
-        attempt=begun.attempt,
+        external=external,
+        attempt=attempt.id,
         url=checkpoint_url(store.url, name),
     )
 
 
-class _Clock:
-    """Seconds by phase."""
-
-    def __init__(self) -> None:
-        self._begin = self._last = time.perf_counter()
-        self.phases: dict[str, float] = {}
-
-    def lap(self, phase: str) -> None:
-        now = time.perf_counter()
-        self.phases[phase] = now - self._last
-        self._last = now
-
-    def total(self) -> float:
-        return time.perf_counter() - self._begin
+def _conclude(
+    coordinator: Coordinator, write: Callable[[], bytes], decide: Callable[[Sequence[bytes]], bytes], fate: Fate
+) -> dict[str, Any]:
+    """The last round: fields of the report; or ``lost``, checkpoints whose objects can't be referenced any more."""
+    fields: dict[str, Any] = msgpack.unpackb(round_trip(coordinator, "commit", write, decide, fate))
+    return fields
 
 
-def _begin(
-    store: Store, name: str, request: Request, structures: Sequence[bytes], options: SaveOptions
-) -> bytes:
+def _begin(commit: Commit, request: Request, structures: Sequence[bytes], options: SaveOptions) -> bytes:
+    if _SKIP in structures:
+        return _SKIP
+    store, name = commit.store, commit.checkpoint
     if store.info(root_key(name)) is not None:
         raise exists(store, name)
     for item, files in request.assets.items():
@@ -185,7 +179,11 @@ def _begin(
             key=store.url,
             hint="SaveOptions(accept_weak_store=True) saves anyway, if you make sure that one process saves a name",
         )
-    attempt = secrets.token_hex(8)
+    saved = {item for each in structures for item in msgpack.unpackb(each)}
+    commit.carried = carry_items(store, name, request.carry, saved)
+    base, commit.warnings = choose_base(store, name, options.reference)
+    commit.origins = {} if base is None else base.origins
+    commit.attempt = attempt = secrets.token_hex(8)
     marker = json.dumps({"attempt": attempt, "created": timestamp()}, separators=(",", ":")).encode()
     key = join(name, attempt_marker_key(attempt))
     try:
@@ -194,86 +192,15 @@ def _begin(
         # A client that repeats a request whose answer was lost is told that its own marker is in the way.
         if store.get(key, limit=len(marker)) != marker:
             raise StoreError("store.io", "another object lies where the attempt's marker goes", key=key) from error
-    data: bytes = msgpack.packb([attempt, marker, list(structures)])
+    data: bytes = msgpack.packb([attempt, marker, list(structures), None if base is None else base.pack()])
     return data
 
 
-def _parse_begin(answer: bytes, rank: int) -> _Begun:
-    attempt, marker, structures = msgpack.unpackb(answer)
+def _parse_begin(answer: bytes, rank: int) -> Attempt:
+    attempt, marker, structures, base = msgpack.unpackb(answer)
     by_rank: list[dict[str, bytes]] = [msgpack.unpackb(each) for each in structures]
     groups = {item: groups_of([each.get(item) for each in by_rank], rank) for item in by_rank[rank]}
-    return _Begun(attempt, marker, groups)
-
-
-def _write(
-    store: Store,
-    name: str,
-    collected: Sequence[tuple[ItemState, tuple[Slot, ...]]],
-    begun: _Begun,
-    options: SaveOptions,
-    coordinator: Coordinator,
-    keys: list[str],
-    clock: _Clock,
-    request: Request,
-) -> bytes:
-    _check_marker(store, join(name, attempt_marker_key(begun.attempt)), begun.marker, coordinator)
-    threads = options.threads or default_threads()
-    plans = _plan(collected, begun, options, coordinator, threads)
-    keys += [join(name, each.key) for plan in plans for each in plan.objects]
-    clock.lap("plan")
-    listed = [(each, plan.chains) for plan in plans for each in plan.objects]
-    prints: dict[str, bytes] = {}
-
-    def prove() -> None:
-        if coordinator.size > 1 and options.replicas in ("sample", "full"):
-            for plan in plans:
-                item = plan.state.name
-                prints[item] = fingerprints(plan.slots, mode=options.replicas, groups=begun.groups[item])
-
-    meter = Meter(sum(each.size for each, _ in listed), options.progress)
-    write = partial(write_objects, store, name, threads=threads, options=options, meter=meter)
-    if request.stages is not None:
-        stored = _write_stages(listed, request.stages, write)
-        prove()
-    elif request.release is not None:
-        stored = _write_live(listed, write, then=(prove, request.release))
-    else:
-        stored = write(listed)
-        prove()
-    tables = {}
-    at = 0
-    for plan in plans:
-        own = stored[at : at + len(plan.objects)]
-        at += len(own)
-        item = plan.state.name
-        tables[item] = item_table(plan, own, prints.get(item, b""), begun.groups[item].plain, options)
-    data = pack_table(WriterTable(tables, sum(each.size for each in stored)))
-    clock.lap("write")
-    return data
-
-
-def _write_stages(
-    listed: Sequence[_Listed], stages: Stages, write: Callable[[Sequence[_Listed]], list[StoredObject]]
-) -> list[StoredObject]:
-    """Writes the objects of each stage once its sources can be read; what is stored, in the order of the plans."""
-    parts = in_stages(stages, lambda stage: write([each for each in listed if each[0].stage == stage]))
-    stored = {id(each.plan): each for part in parts for each in part}
-    return [stored[id(plan)] for plan, _ in listed]
-
-
-def _write_live(
-    listed: Sequence[_Listed],
-    write: Callable[[Sequence[_Listed]], list[StoredObject]],
-    *,
-    then: Sequence[Callable[[], None]],
-) -> list[StoredObject]:
-    """Writes the objects of stage 0, whose sources may change after ``then``, before all others."""
-    parts = write([each for each in listed if each[0].stage == 0])
-    for step in then:
-        step()
-    parts += write([each for each in listed if each[0].stage != 0])
-    stored = {id(each.plan): each for each in parts}
-    return [stored[id(plan)] for plan, _ in listed]
+    return Attempt(attempt, marker, groups, None if base is None else Base(*base))
 
 
 def _check_marker(store: Store, key: str, marker: bytes, coordinator: Coordinator) -> None:
@@ -295,43 +222,22 @@ def _check_marker(store: Store, key: str, marker: bytes, coordinator: Coordinato
         time.sleep(0.05)
 
 
-def _plan(
-    collected: Sequence[tuple[ItemState, tuple[Slot, ...]]],
-    begun: _Begun,
-    options: SaveOptions,
-    coordinator: Coordinator,
-    threads: int,
-) -> list[ItemPlan]:
-    shards = plan_shards(collected, rank=coordinator.rank, groups=begun.groups, options=options)
-    return [
-        plan_item(
-            item,
-            slots,
-            shards[item.name],
-            attempt=begun.attempt,
-            rank=coordinator.rank,
-            size=coordinator.size,
-            threads=threads,
-            options=options,
-        )
-        for item, slots in collected
-    ]
-
-
 def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets, options: SaveOptions) -> bytes:
     tables = [unpack_table(data) for data in packed]
     assets = _with_indices(tables, assets, options)
     known = {item for table in tables for item in table.items}
     strangers = sorted(set(assets) - known)
     if strangers:
-        raise UsageError(
-            "usage.invalid", f"assets of items that are not saved: {strangers}", hint=f"items: {sorted(known)}"
-        )
+        hint = f"items that are saved: {sorted(known)}; what is carried over keeps the assets that it has"
+        raise UsageError("usage.invalid", f"assets of items that are not saved: {strangers}", hint=hint)
     committed = commit.run(tables, assets)
+    if isinstance(committed, Lost):
+        lost: bytes = msgpack.packb({"lost": list(committed.checkpoints)})
+        return lost
     root = committed.root
-    warnings = []
-    if committed.compared_shards and committed.unchanged_shards == committed.compared_shards:
-        warnings.append(STALE_WARNING.format(count=committed.compared_shards))
+    warnings = dict.fromkeys([*commit.warnings, *(text for table in tables for text in table.warnings)])
+    if committed.fresh.stale:
+        warnings[STALE_WARNING.format(count=committed.fresh.shards)] = None
     fields = {
         "digest": root.digest,
         "sequence": root.sequence,
@@ -339,9 +245,13 @@ def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets, options: Sa
         "shards": sum(entry.shards for entry in root.items.values()),
         "bytes": sum(entry.bytes for entry in root.items.values()),
         "written": committed.written,
-        "unchanged_shards": committed.unchanged_shards,
-        "compared_shards": committed.compared_shards,
-        "warnings": warnings,
+        "referenced": committed.referenced,
+        "referenced_shards": committed.referenced_shards,
+        "carried": sum(each.stored for each in commit.carried.values()),
+        "external": [each.checkpoint for each in root.external],
+        "unchanged_shards": committed.fresh.unchanged,
+        "compared_shards": committed.fresh.compared,
+        "warnings": list(warnings),
         "weak": commit.store.conditional_put != "native",
     }
     data: bytes = msgpack.packb(fields)

@@ -6,7 +6,7 @@ Leaves → pieces dealt to this writer → shards → data objects. Nothing here
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from pyckpt.format.names import region_entry_name
 from pyckpt.format.safetensors import Entry, build_header
 from pyckpt.limits import MAX_DIMS, MAX_OBJECT_HEADER_TARGET
 
-__all__ = ["ItemPlan", "ObjectPlan", "ShardPlan", "plan_item", "plan_shards"]
+__all__ = ["ObjectPlan", "ShardPlan", "chains_of", "plan_objects", "plan_shards"]
 
 RAW_BELOW = 4096
 """Shards of fewer bytes are stored without codec: a frame would cost more than it saves."""
@@ -62,17 +62,7 @@ class ObjectPlan:
     """When the sources of its shards can be read."""
 
 
-@dataclass(frozen=True, slots=True)
-class ItemPlan:
-    """What this writer contributes to one item."""
-
-    state: ItemState
-    slots: tuple[Slot, ...]
-    chains: tuple[Chain, ...]
-    objects: tuple[ObjectPlan, ...] = field(default=())
-
-
-def _chains(codec: CodecName, level: int) -> tuple[Chain, ...]:
+def chains_of(codec: CodecName, level: int) -> tuple[Chain, ...]:
     """Codec chains of an item: 0 none, 1 zstd, then byte planes of 2, 4 and 8 bytes."""
     if codec == "none":
         return ((),)
@@ -181,21 +171,23 @@ def _header_shape(region: Region, dtype: DType) -> tuple[int, ...]:
     return shape if dtype.lanes == 1 else (*shape, dtype.lanes)
 
 
-def plan_item(
-    item: ItemState,
+def plan_objects(
+    item: str,
     slots: Sequence[Slot],
     shards: Sequence[ShardPlan],
     *,
     attempt: str,
     rank: int,
     size: int,
+    first: int,
     threads: int,
     options: SaveOptions,
-) -> ItemPlan:
+) -> list[ObjectPlan]:
     """Lays the shards of an item out in data objects.
 
     An object has shards of one stage. Within it they lie by falling item size, encoded ones last, so that each begins
-    at a multiple of its item size. Objects of writer ``rank`` of ``size`` are numbered ``rank``, ``rank + size``, …
+    at a multiple of its item size. Objects of writer ``rank`` of ``size`` are numbered ``rank``, ``rank + size``, …;
+    ``first`` of them there are already.
     """
     objects = []
     by_stage: dict[int, list[ShardPlan]] = {}
@@ -206,7 +198,7 @@ def plan_item(
         for stage, own in sorted(by_stage.items())
         for group in _spread(own, threads, options.max_object_bytes)
     ]
-    for number, (stage, group) in enumerate(groups):
+    for number, (stage, group) in enumerate(groups, first):
         group.sort(key=lambda shard: (shard.chain != 0, -shard.dtype.item if shard.chain == 0 else 0))
         ends = list(accumulate((shard.nbytes for shard in group), initial=0))
         encoded = any(shard.chain for shard in group)
@@ -224,10 +216,10 @@ def plan_item(
             object_metadata(attempt),
         )
         start = len(header)
-        key = object_key(item.name, attempt, rank + size * number)
+        key = object_key(item, attempt, rank + size * number)
         offsets = tuple(start + at for at in ends[:-1])
         objects.append(ObjectPlan(key, tuple(group), header, offsets, start + ends[-1], encoded, stage))
-    return ItemPlan(item, tuple(slots), _chains(options.codec_of(item.name), options.codec_level), tuple(objects))
+    return objects
 
 
 def object_metadata(attempt: str) -> dict[str, str]:

@@ -9,10 +9,12 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from pyckpt.engine.leaves import TensorLeaf
+from pyckpt.engine.compare import Reference
+from pyckpt.engine.leaves import ItemState, TensorLeaf
 from pyckpt.engine.options import SaveOptions
-from pyckpt.engine.rows import Rows, rows_of
-from pyckpt.engine.save_plan import ItemPlan
+from pyckpt.engine.rows import Rows, concat, reference_rows, rows_of
+from pyckpt.engine.save_plan import chains_of
+from pyckpt.engine.slots import Slot
 from pyckpt.engine.stored import StoredObject
 from pyckpt.format.codecs import Chain, Codec
 from pyckpt.format.geometry import Ints
@@ -42,6 +44,8 @@ class ItemTable:
     """Writers whose plain tensors look like this one's."""
     objects: tuple[ObjectRow, ...]
     chains: tuple[Chain, ...]
+    borrowed: tuple[Chain, ...]
+    """Chains of shards that are referenced, numbered after the writer's own."""
     rows: Rows
     prints: bytes
     """Fingerprints, see ``engine.fingerprint``."""
@@ -54,35 +58,53 @@ class WriterTable:
     items: Mapping[str, ItemTable]
     written: int
     """Bytes in data objects."""
+    warnings: tuple[str, ...]
 
 
 def item_table(
-    plan: ItemPlan, stored: Sequence[StoredObject], prints: bytes, group: tuple[int, ...], options: SaveOptions
+    state: ItemState,
+    slots: Sequence[Slot],
+    stored: Sequence[StoredObject],
+    references: Sequence[Reference],
+    *,
+    prints: bytes,
+    group: tuple[int, ...],
+    options: SaveOptions,
 ) -> ItemTable:
     """The table of one item on this writer. Raises UnsupportedState for values that the tree can't hold."""
-    numbers = {id(slot.leaf): slot.number for slot in plan.slots}
+    numbers = {id(slot.leaf): slot.number for slot in slots}
 
     def number_of(leaf: object) -> int | None:
         return numbers[id(leaf)] if isinstance(leaf, TensorLeaf) else None
 
-    tree = pack(encode_tree(plan.state.tree, tensor_index=number_of, partial=True))
+    tree = pack(encode_tree(state.tree, tensor_index=number_of, partial=True))
     digest, block = options.digest, options.block_bytes
-    objects = tuple(
+    own = [
         ObjectRow(each.plan.key, None, each.size, each.data_start, each.header_digest, digest, block)
         for each in stored
+    ]
+    elsewhere = {row: len(own) + at for at, row in enumerate(dict.fromkeys(each.object for each in references))}
+    chains = chains_of(options.codec_of(state.name), options.codec_level)
+    listed = dict.fromkeys([*chains, *(each.chain for each in references)])
+    chain_number = {chain: at for at, chain in enumerate(listed)}
+    borrowed = reference_rows(
+        references,
+        [elsewhere[each.object] for each in references],
+        [chain_number[each.chain] for each in references],
     )
     return ItemTable(
-        plan.state.kind,
+        state.kind,
         tree,
-        has_indexed(plan.state.tree),
-        tuple(slot.name for slot in plan.slots),
-        tuple(slot.leaf.dtype for slot in plan.slots),
-        tuple(tuple(slot.leaf.shape) for slot in plan.slots),
-        tuple(slot.number for slot in plan.slots if slot.leaf.replicas is None),
+        has_indexed(state.tree),
+        tuple(slot.name for slot in slots),
+        tuple(slot.leaf.dtype for slot in slots),
+        tuple(tuple(slot.leaf.shape) for slot in slots),
+        tuple(slot.number for slot in slots if slot.leaf.replicas is None),
         group,
-        objects,
-        plan.chains,
-        rows_of(stored, block),
+        (*own, *elsewhere),
+        chains,
+        tuple(chain_number)[len(chains) :],
+        concat([rows_of(stored, block), borrowed]) if references else rows_of(stored, block),
         prints,
     )
 
@@ -110,16 +132,26 @@ def pack_table(table: WriterTable) -> bytes:
             "plain": np.array(item.plain, "<u4").tobytes(),
             "group": list(item.group),
             "objects": [
-                [row.key, row.size, row.data_start, row.header_digest, row.digest, row.block] for row in item.objects
+                [row.key, row.store_key, row.size, row.data_start, row.header_digest, row.digest, row.block]
+                for row in item.objects
             ],
-            "chains": [[[codec.id, dict(codec.params)] for codec in chain] for chain in item.chains],
+            "chains": _plain(item.chains),
+            "borrowed": _plain(item.borrowed),
             "rows": item.rows.pack(),
             "prints": item.prints,
         }
         for name, item in table.items.items()
     }
-    data: bytes = msgpack.packb({"items": items, "written": table.written})
+    data: bytes = msgpack.packb({"items": items, "written": table.written, "warnings": list(table.warnings)})
     return data
+
+
+def _plain(chains: Sequence[Chain]) -> list[Any]:
+    return [[[codec.id, dict(codec.params)] for codec in chain] for chain in chains]
+
+
+def _chains(plain: Sequence[Any]) -> tuple[Chain, ...]:
+    return tuple(tuple(Codec(id_, params) for id_, params in chain) for chain in plain)
 
 
 def unpack_table(data: bytes) -> WriterTable:
@@ -141,12 +173,10 @@ def unpack_table(data: bytes) -> WriterTable:
             tuple(shapes),
             tuple(np.frombuffer(item["plain"], "<u4").tolist()),
             tuple(item["group"]),
-            tuple(
-                ObjectRow(key, None, size, start, header, digest, block)
-                for key, size, start, header, digest, block in item["objects"]
-            ),
-            tuple(tuple(Codec(id_, params) for id_, params in chain) for chain in item["chains"]),
+            tuple(ObjectRow(*row) for row in item["objects"]),
+            _chains(item["chains"]),
+            _chains(item["borrowed"]),
             Rows.unpack(item["rows"]),
             item["prints"],
         )
-    return WriterTable(items, raw["written"])
+    return WriterTable(items, raw["written"], tuple(raw["warnings"]))

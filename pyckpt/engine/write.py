@@ -93,6 +93,10 @@ class Meter:
     def __init__(self, total: int, report: Progress | None) -> None:
         self._total, self._report, self._done, self._lock = total, report, 0, Lock()
 
+    def expect(self, count: int) -> None:
+        """So many bytes more, or fewer, than was thought are to be done."""
+        self._total += count
+
     def add(self, count: int) -> None:
         """So many bytes more are done."""
         if self._report is not None:

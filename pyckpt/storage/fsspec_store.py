@@ -34,6 +34,8 @@ _LEAST_PART: Final = 16 << 20
 _UNKNOWN_PART: Final = 64 << 20
 _PARTS: Final = 9000
 """Multipart uploads of S3 take 10,000 parts; some room is left for short ones."""
+_ONE_REQUEST: Final = 32 << 20
+"""What filesystems certainly write in one request; servers that honour a condition there may ignore it for uploads."""
 
 
 class FsspecStore:
@@ -62,7 +64,7 @@ class FsspecStore:
         if isinstance(self._fs, LocalFileSystem):
             self._fs.auto_mkdir = True
         self._lock = threading.Lock()
-        self._conditional: str | None = None
+        self._conditional: dict[int, str] = {}
 
     def __repr__(self) -> str:
         return f"FsspecStore({self.url!r})"
@@ -102,18 +104,20 @@ class FsspecStore:
     def conditional_put(self) -> str:
         """``native`` if the filesystem honours create-if-absent, else ``emulated``; the first look probes it."""
         with self._lock:
-            return self._probed()
+            return self._probed(0)
 
     def put_new(self, key: str, data: Bytes) -> None:
         """Create a small object if the key is free. AlreadyThere."""
         path = self._path(key)
         content = bytes(data)
-        if self.conditional_put == "native" and isinstance(self._fs, AsyncFileSystem):
+        with self._lock:
+            native = self._probed(len(content)) == "native"
+        if native and isinstance(self._fs, AsyncFileSystem):
             self._put_new_native(path, key, content)
             return
         # Filesystems without a server of their own look before they write; at least our threads take turns.
         with self._lock:
-            if self._conditional == "native":
+            if native:
                 self._put_new_native(path, key, content)
                 return
             if self.info(key) is not None:
@@ -153,19 +157,21 @@ class FsspecStore:
             with self._fs.open(path, "xb") as file:
                 file.write(content)
 
-    def _probed(self) -> str:
-        if self._conditional is None:
+    def _probed(self, size: int) -> str:
+        """What was found for objects of a size; large ones, which few are, have a probe of their own."""
+        size = size if size > _ONE_REQUEST else 0
+        if size not in self._conditional:
             path = f"{self._base}/.probe-{secrets.token_hex(8)}"
             try:
-                self._conditional = "native" if self._honours_condition(path) else "emulated"
+                self._conditional[size] = "native" if self._honours_condition(path, size) else "emulated"
             finally:
                 with contextlib.suppress(Exception):
                     self._fs.rm_file(path)
                 self._fs.invalidate_cache()
-        return self._conditional
+        return self._conditional[size]
 
-    def _honours_condition(self, path: str) -> bool:
-        first, second = b"first", b"second"
+    def _honours_condition(self, path: str, size: int) -> bool:
+        first, second = b"first".ljust(size), b"second".ljust(size)
         try:
             self._create(path, first)
         except Exception:  # noqa: BLE001  whatever it says: this way is not open, or only the answer was lost

@@ -1,19 +1,16 @@
-"""A store in a bucket of any server that speaks the S3 protocol, with obstore as the engine."""
+"""A store in a bucket of S3 and what speaks its protocol, of Azure or of Google, with obstore as the engine."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import secrets
 import threading
-import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 import obstore
-from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from pyckpt.errors import LimitExceeded, StoreError, UsageError
 from pyckpt.storage.base import (
@@ -26,44 +23,46 @@ from pyckpt.storage.base import (
     is_reserved,
     read_whole,
 )
-from pyckpt.storage.objects_errors import refuses_conditions, translated
-from pyckpt.storage.objects_loop import wait
-from pyckpt.storage.objects_options import ObjectOptions, connect, with_query
+from pyckpt.storage.objects_create import create, honours_condition
+from pyckpt.storage.objects_errors import translated
+from pyckpt.storage.objects_options import ObjectOptions, with_query
 from pyckpt.storage.objects_read import RangeReader
+from pyckpt.storage.objects_requests import Requests
+from pyckpt.storage.objects_services import SERVICES, connect
 from pyckpt.storage.objects_write import Memory, PartMemory, PartWriter
 
 __all__ = ["ObjectStore"]
 
-_T = TypeVar("_T")
-_SCHEME: Final = "s3://"
 _PAGE: Final = 1000
-_TAKEN: Final = (AlreadyExistsError, PreconditionError)
-_ATTEMPTS: Final = 4
-"""Of a conditional create that gets no clear answer: servers refuse some when several come at the same moment."""
 
 
 class ObjectStore:
     """A prefix of a bucket as a store: ``s3://bucket/run``, with fields of ``ObjectOptions`` after ``?``.
 
-    Create-if-absent is probed once, when first needed: some servers answer a conditional write with success and
-    overwrite. Where it is not honoured, a look and then a plain write take its place.
+    ``az://container/run`` and ``gs://bucket/run`` likewise. Create-if-absent is probed once, when first needed: some
+    servers answer a conditional write with success and overwrite. Where it is not honoured, a look and then a plain
+    write take its place.
     """
 
     parallel_writes = False
 
     def __init__(self, url: str, options: ObjectOptions | None = None) -> None:
-        if not url.startswith(_SCHEME):
-            raise UsageError("usage.invalid", f"expected a URL that begins with {_SCHEME}", key=url)
         path, mark, query = url.partition("?")
         path = path.rstrip("/")
-        bucket, _, base = path[len(_SCHEME) :].partition("/")
+        scheme, _, rest = path.partition("://")
+        if scheme not in SERVICES:
+            raise UsageError("usage.invalid", f"expected a URL of {', '.join(SERVICES)}", key=path)
+        self._service = SERVICES[scheme]
+        bucket, _, base = rest.partition("/")
         if not bucket:
-            raise UsageError("usage.invalid", "expected a bucket: s3://bucket/run", key=url)
+            raise UsageError("usage.invalid", f"expected {scheme}://{self._service.bucket}/run", key=path)
         check_prefix(f"{base}/" if base else "")
+        self._where = path
         self.url = path + mark + query
         self._base = f"{base}/" if base else ""
         self._options = with_query(options or ObjectOptions(), query, url)
-        self._store = connect(bucket, self._options)
+        self._store = connect(self._service, bucket, self._options)
+        self._requests = Requests(self._store, self._options)
         self._memory = PartMemory(self._options.part_bytes, self._options.parts_in_flight)
         self._reads = asyncio.Semaphore(self._options.ranges_in_flight)
         self._lock = threading.Lock()
@@ -75,13 +74,8 @@ class ObjectStore:
     def _path(self, key: str) -> str:
         return self._base + "/".join(check_key(key))
 
-    def _ask(self, begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        """Carry out one request with its retries, within the deadline."""
-        return wait(lambda: self._bounded(begin))
-
-    async def _bounded(self, begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
-        # The engine looks at its deadline between requests only: the last one may take its own time.
-        return await asyncio.wait_for(begin(), self._options.deadline + self._options.timeout)
+    def _translated(self, key: str, doing: str, *, writing: bool = False) -> contextlib.AbstractContextManager[None]:
+        return translated(self._service, key, doing, writing=writing)
 
     def get(self, key: str, *, limit: int) -> bytes:
         """Give the whole object. ObjectMissing, LimitExceeded."""
@@ -92,8 +86,8 @@ class ObjectStore:
             size = found.meta["size"]
             return size if size > min(limit, self._options.range_bytes) else bytes(await found.bytes_async())
 
-        with translated(key, "reading the object"):
-            data = self._ask(small)
+        with self._translated(key, "reading the object"):
+            data = self._requests.ask(small)
         if isinstance(data, bytes):
             return data
         if data > limit:
@@ -114,10 +108,14 @@ class ObjectStore:
     def _reader(self, path: str, key: str, size: int) -> RangeReader:
         async def fetch(start: int, stop: int) -> memoryview:
             async with self._reads:
-                data = await self._bounded(lambda: obstore.get_range_async(self._store, path, start=start, end=stop))
+                data = await self._requests.repeated(
+                    lambda: obstore.get_range_async(self._store, path, start=start, end=stop)
+                )
             return memoryview(data)
 
-        return RangeReader(fetch, key, size, piece=self._options.range_bytes, window=self._options.ranges_in_flight)
+        return RangeReader(
+            self._service, fetch, key, size, piece=self._options.range_bytes, window=self._options.ranges_in_flight
+        )
 
     def create_writer(self, key: str, size: int | None) -> PartWriter:
         """Begin a new object, written in ascending order; replaces silently what was there."""
@@ -134,7 +132,7 @@ class ObjectStore:
                 max_concurrency=self._options.parts_in_flight,
             )
 
-        return PartWriter(upload, key, size, self._memory, self._options.part_bytes)
+        return PartWriter(self._service, upload, key, size, self._memory, self._options.part_bytes)
 
     def replace_writer(self, key: str, size: int | None) -> PartWriter:
         """Begin an object that takes the key when it is closed."""
@@ -145,37 +143,10 @@ class ObjectStore:
         """``native`` if the server honours create-if-absent, else ``emulated``; the first look probes it."""
         with self._lock:
             if self._conditional is None:
-                self._conditional = self._probe()
+                with self._translated(self._where, "the probe of create-if-absent", writing=True):
+                    honoured = honours_condition(self._requests, self._base)
+                self._conditional = "native" if honoured else "emulated"
             return self._conditional
-
-    def _probe(self) -> str:
-        path = f"{self._base}.probe-{secrets.token_hex(8)}"
-        try:
-            return "native" if self._honours_condition(path) else "emulated"
-        finally:
-            with contextlib.suppress(Exception):
-                self._ask(lambda: obstore.delete_async(self._store, path))
-
-    def _honours_condition(self, path: str) -> bool:
-        first, second = b"first", b"second"
-        with translated(path, "the probe of create-if-absent", writing=True):
-            try:
-                self._write(path, first, create=True)
-            except Exception as error:
-                # The answer may have been lost. Nothing there: an outage says nothing of conditions, a refusal does.
-                if self._content(path) != first:
-                    if refuses_conditions(error):
-                        return False
-                    raise
-            try:
-                self._write(path, second, create=True)
-            except _TAKEN:
-                return self._read(path) == first
-            except Exception as error:
-                if refuses_conditions(error):
-                    return False
-                raise
-        return False
 
     def put_new(self, key: str, data: Bytes) -> None:
         """Create a small object if the key is free. AlreadyThere."""
@@ -186,56 +157,22 @@ class ObjectStore:
         except StoreError as error:
             raise StoreError(error.code, error.message, key=key, hint=error.hint) from error
         if native:
-            self._create(path, key, content)
+            with self._translated(key, "creating the object", writing=True):
+                create(self._requests, path, key, content)
             return
         # At least our own threads take turns.
         with self._lock:
             if self.info(key) is not None:
                 raise AlreadyThere(key)
-            with translated(key, "writing the object", writing=True):
-                self._write(path, content)
-
-    def _create(self, path: str, key: str, content: bytes) -> None:
-        for attempt in range(_ATTEMPTS):
-            try:
-                self._write(path, content, create=True)
-                return
-            except _TAKEN:
-                raise AlreadyThere(key) from None
-            except Exception as error:
-                # The request may have been carried out and only its answer lost: what is stored there decides.
-                stored = self._content(path)
-                if stored == content:
-                    return
-                if stored is not None:
-                    raise AlreadyThere(key) from error
-                if " 409 " not in str(error) or attempt == _ATTEMPTS - 1:
-                    with translated(key, "creating the object", writing=True):
-                        raise
-            time.sleep(random.uniform(0.05, 0.2) * 2**attempt)  # noqa: S311  a pause, not a secret
+            with self._translated(key, "writing the object", writing=True):
+                self._requests.write(path, content)
 
     def put(self, key: str, data: Bytes) -> None:
         """Create or replace a small object."""
         path = self._path(key)
         content = bytes(data)
-        with translated(key, "writing the object", writing=True):
-            self._write(path, content)
-
-    def _write(self, path: str, content: bytes, *, create: bool = False) -> None:
-        mode = "create" if create else "overwrite"
-        self._ask(lambda: obstore.put_async(self._store, path, content, mode=mode, use_multipart=False))  # type: ignore[arg-type]
-
-    def _read(self, path: str) -> bytes:
-        async def read() -> bytes:
-            return bytes(await (await obstore.get_async(self._store, path)).bytes_async())
-
-        return self._ask(read)
-
-    def _content(self, path: str) -> bytes | None:
-        """Give what is stored there, None if it can't be read."""
-        with contextlib.suppress(Exception):
-            return self._read(path)
-        return None
+        with self._translated(key, "writing the object", writing=True):
+            self._requests.write(path, content)
 
     def info(self, key: str) -> ObjectInfo | None:
         """Give size and time of an object, or None if there is none."""
@@ -243,8 +180,8 @@ class ObjectStore:
 
     def _info(self, path: str, key: str) -> ObjectInfo | None:
         try:
-            with translated(key, "looking up the object"):
-                found = self._ask(lambda: obstore.head_async(self._store, path))
+            with self._translated(key, "looking up the object"):
+                found = self._requests.head(path)
         except ObjectMissing:
             return None
         return ObjectInfo(key, found["size"], found["last_modified"].timestamp())
@@ -253,8 +190,8 @@ class ObjectStore:
         """Give the distinct first segments below a prefix, sorted, by one delimited listing."""
         check_prefix(prefix)
         base = self._base + prefix
-        with translated(prefix, "listing the store"):
-            found = self._ask(lambda: obstore.list_with_delimiter_async(self._store, base or None))
+        with self._translated(prefix or self._where, "listing the store"):
+            found = self._requests.ask(lambda: obstore.list_with_delimiter_async(self._store, base or None))
         paths = [*found["common_prefixes"], *(each["path"] for each in found["objects"])]
         names = {path.removeprefix(base).rstrip("/") for path in paths if path.startswith(base)}
         return sorted(name for name in names if name and not is_reserved(name))
@@ -274,26 +211,25 @@ class ObjectStore:
             return infos
 
         # As many pages as there are: each request has the engine's deadline, the whole has none.
-        with translated(prefix, "listing the store"):
-            return iter(sorted(wait(pages), key=lambda info: info.key))
+        with self._translated(prefix or self._where, "listing the store"):
+            return iter(sorted(self._requests.ask(pages, several=True), key=lambda info: info.key))
 
     def delete(self, key: str) -> None:
         """Remove an object; one that is absent is no error."""
         path = self._path(key)
-        with contextlib.suppress(ObjectMissing), translated(key, "deleting the object"):
-            self._ask(lambda: obstore.delete_async(self._store, path))
+        with contextlib.suppress(ObjectMissing), self._translated(key, "deleting the object"):
+            self._requests.delete(path)
 
     def now(self) -> float:
         """Give the server's clock, told by an object made for that."""
         name = f".probe-{secrets.token_hex(8)}"
         path = self._base + name
-        with translated(name, "asking for the time", writing=True):
-            self._write(path, b"now")
+        with self._translated(name, "asking for the time", writing=True):
+            self._requests.write(path, b"now")
         try:
             found = self._info(path, name)
         finally:
-            with contextlib.suppress(Exception):
-                self._ask(lambda: obstore.delete_async(self._store, path))
+            self._requests.forget(path)
         if found is None:
             raise StoreError("store.io", "the object just written is not there", key=name)
         return found.modified

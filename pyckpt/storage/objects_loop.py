@@ -19,10 +19,11 @@ from pyckpt.errors import UsageError
 __all__ = ["give_up", "io_loop", "submit", "wait"]
 
 _T = TypeVar("_T")
-_SETTLE_SECONDS: Final = 0.3
+_GIVEN_UP_SECONDS: Final = 0.3
+_ENDED_SECONDS: Final = 0.1
 _lock = threading.Lock()
-_given_up: list[float] = []
-"""When the last request was taken back, by this computer's steady clock."""
+_quiet: list[float] = [0.0]
+"""When the engine's threads will have let go of the last request, by this computer's steady clock."""
 _running: tuple[int, asyncio.AbstractEventLoop] | None = None
 """Process and loop. One for all stores: the engine has one pool of threads for the process too."""
 
@@ -52,7 +53,9 @@ def io_loop() -> asyncio.AbstractEventLoop:
 def submit(begin: Callable[[], Coroutine[Any, Any, _T]]) -> Future[_T]:
     """Begin a request and go on."""
     loop = io_loop()
-    return asyncio.run_coroutine_threadsafe(begin(), loop)
+    future = asyncio.run_coroutine_threadsafe(begin(), loop)
+    future.add_done_callback(lambda _: _let_go(_ENDED_SECONDS))
+    return future
 
 
 def wait(begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
@@ -68,16 +71,22 @@ def wait(begin: Callable[[], Coroutine[Any, Any, _T]]) -> _T:
 def give_up(future: Future[Any]) -> None:
     """Take a request back if it is still under way."""
     if future.cancel():
-        _given_up[:] = [time.monotonic()]
+        _let_go(_GIVEN_UP_SECONDS)
+
+
+def _let_go(seconds: float) -> None:
+    _quiet[0] = max(_quiet[0], time.monotonic() + seconds)
 
 
 def _settle() -> None:
-    """Take back what is under way and let it end: the engine's threads must not call an interpreter that has gone."""
+    """Take back what is under way and let it end: the engine's threads must not call an interpreter that has gone.
+
+    They still do for a moment after a request has its result; the process would be aborted.
+    """
     if _running is None or _running[0] != os.getpid():
         return
     loop = _running[1]
     for task in asyncio.all_tasks(loop):
         loop.call_soon_threadsafe(task.cancel)
-        _given_up[:] = [time.monotonic()]
-    if _given_up:
-        time.sleep(max(0.0, _given_up[0] + _SETTLE_SECONDS - time.monotonic()))
+        _let_go(_GIVEN_UP_SECONDS)
+    time.sleep(max(0.0, _quiet[0] - time.monotonic()))

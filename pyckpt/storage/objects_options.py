@@ -2,47 +2,46 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import parse_qsl, urlsplit, urlunsplit
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Final, Literal
+from urllib.parse import parse_qsl, urlsplit
 
 from pyckpt.errors import UsageError
 
-if TYPE_CHECKING:
-    from obstore.store import S3Store
+__all__ = ["SCHEMES", "ObjectOptions", "check_service", "with_query"]
 
-__all__ = ["ObjectOptions", "connect", "with_query"]
-
-_ENDPOINTS: Final = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-_OWN_CREDENTIALS: Final = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_WEB_IDENTITY_TOKEN_FILE",
-    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
-    "AWS_SKIP_SIGNATURE",
-)
-"""Variables by which the engine finds credentials by itself."""
+SCHEMES: Final = ("s3", "az", "gs")
+"""Of URLs that these options go with: the S3 protocol, Azure's blobs, Google's cloud storage."""
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectOptions:
-    """Where a server of the S3 protocol is and how long to wait for it; what is None comes from the environment."""
+    """Where an object store is and how long to wait for it; what is None comes from the environment."""
 
     endpoint: str | None = None
-    """URL of the server, without the bucket; ``AWS_ENDPOINT_URL``. None: Amazon's, by the region."""
+    """URL of the server, without the bucket. None: ``AWS_ENDPOINT_URL``, ``AZURE_STORAGE_ENDPOINT`` or
+    ``GOOGLE_BASE_URL``, else the service's own."""
     region: str | None = None
-    """``AWS_REGION`` or ``AWS_DEFAULT_REGION``, else ``us-east-1``."""
+    """S3: ``AWS_REGION`` or ``AWS_DEFAULT_REGION``, else ``us-east-1``."""
     access_key_id: str | None = None
+    """S3, with the next two."""
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
+    account: str | None = None
+    """Azure: the storage account; ``AZURE_STORAGE_ACCOUNT_NAME``."""
+    account_key: str | None = field(default=None, repr=False)
+    """Azure: one of the two secrets that sign requests; ``AZURE_STORAGE_ACCOUNT_KEY``."""
+    sas_token: str | None = field(default=None, repr=False)
+    """Azure: the other, a signature made beforehand; ``AZURE_STORAGE_SAS_TOKEN``."""
+    service_account: str | None = None
+    """Google: path of a service account's key file; ``GOOGLE_APPLICATION_CREDENTIALS``."""
+    bearer_token: str | None = field(default=None, repr=False)
+    """Google: an OAuth token, which is not renewed; ``GOOGLE_BEARER_TOKEN``."""
     anonymous: bool = False
-    """Sign nothing; for public buckets."""
+    """Sign nothing; for public buckets, to read."""
     addressing: Literal["path", "virtual"] | None = None
-    """Whether the bucket is in the path or in the host's name.
+    """S3: whether the bucket is in the path or in the host's name.
 
     None: ``AWS_VIRTUAL_HOSTED_STYLE_REQUEST``, else ``virtual`` for Alibaba Cloud, which refuses paths, else ``path``.
     """
@@ -83,6 +82,8 @@ class ObjectOptions:
             raise UsageError("usage.invalid", f"expected addressing 'path' or 'virtual', found {self.addressing!r}")
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise UsageError("usage.invalid", "access_key_id and secret_access_key go together")
+        if self.account_key is not None and self.sas_token is not None:
+            raise UsageError("usage.invalid", "expected account_key or sas_token, found both")
         for name in ("endpoint", "proxy"):
             url = getattr(self, name)
             if url is not None and (urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname):
@@ -92,6 +93,7 @@ class ObjectOptions:
 _IN_URLS: Final[Mapping[str, Callable[[str], Any]]] = {
     "endpoint": str,
     "region": str,
+    "account": str,
     "addressing": str,
     "proxy": str,
     "anonymous": lambda text: {"true": True, "false": False}[text],
@@ -105,6 +107,28 @@ _IN_URLS: Final[Mapping[str, Callable[[str], Any]]] = {
     "ranges_in_flight": int,
 }
 """Fields that a URL may set, with what reads them. No secrets: URLs are logged."""
+
+
+_OF_ONE_SERVICE: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("region", "access_key_id", "secret_access_key", "session_token", "addressing"), "s3"),
+    **dict.fromkeys(("account", "account_key", "sas_token"), "az"),
+    **dict.fromkeys(("service_account", "bearer_token"), "gs"),
+}
+
+
+def check_service(options: ObjectOptions, scheme: str, url: str) -> None:
+    """UsageError for options that say nothing to the service of a scheme."""
+    strangers = [
+        f"{each.name} ({_OF_ONE_SERVICE[each.name]}://)"
+        for each in fields(options)
+        if _OF_ONE_SERVICE.get(each.name, scheme) != scheme and getattr(options, each.name) is not None
+    ]
+    if strangers:
+        raise UsageError(
+            "usage.invalid",
+            f"expected options of {scheme}://, found {', '.join(strangers)}",
+            key=url.partition("?")[0],
+        )
 
 
 def with_query(options: ObjectOptions, query: str, url: str) -> ObjectOptions:
@@ -123,105 +147,3 @@ def with_query(options: ObjectOptions, query: str, url: str) -> ObjectOptions:
         except (ValueError, KeyError) as error:
             raise UsageError("usage.invalid", f"{name}: cannot read {text!r}", key=url.partition("?")[0]) from error
     return replace(options, **changes)
-
-
-def connect(bucket: str, options: ObjectOptions) -> S3Store:
-    """Give the engine's store of a bucket. UsageError for what it does not take; no request is sent."""
-    from obstore.exceptions import BaseError
-    from obstore.store import S3Store
-
-    endpoint, virtual = place(bucket, options, os.environ)
-    config: dict[str, Any] = {"virtual_hosted_style_request": virtual, "disable_bulk_delete": True}
-    client: dict[str, Any] = {
-        "allow_http": endpoint is not None and endpoint.startswith("http:"),
-        "connect_timeout": timedelta(seconds=options.connect_timeout),
-        "timeout": timedelta(seconds=options.timeout),
-    }
-    given = {
-        # The name that nothing in the environment goes before.
-        "aws_endpoint_url_s3": endpoint,
-        "region": options.region,
-        "skip_signature": options.anonymous or None,
-    }
-    config.update({name: value for name, value in given.items() if value is not None})
-    if options.proxy is not None:
-        client["proxy_url"] = options.proxy
-    provider: Any = None
-    if options.access_key_id is not None:
-        provider = partial(_given, options)
-    elif not options.anonymous:
-        provider, config = _from_profile(config)
-    try:
-        return S3Store(
-            bucket,
-            config=config,  # type: ignore[arg-type]
-            client_options=client,  # type: ignore[arg-type]
-            retry_config={
-                "max_retries": options.retries,
-                "retry_timeout": timedelta(seconds=options.deadline),
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "max_backoff": timedelta(seconds=10),
-                    "base": 2,
-                },
-            },
-            credential_provider=provider,
-        )
-    except (BaseError, ValueError) as error:
-        raise UsageError("usage.invalid", f"no store can be opened with these options: {error}", key=bucket) from error
-
-
-def place(bucket: str, options: ObjectOptions, environment: Mapping[str, str]) -> tuple[str | None, bool]:
-    """Give the endpoint as the engine wants it, with the bucket in it if need be, and whether the host names it."""
-    endpoint = options.endpoint or next((environment[name] for name in _ENDPOINTS if environment.get(name)), None)
-    host = (urlsplit(endpoint).hostname or "") if endpoint else ""
-    if options.addressing is not None:
-        virtual = options.addressing == "virtual"
-    elif "AWS_VIRTUAL_HOSTED_STYLE_REQUEST" in environment:
-        virtual = environment["AWS_VIRTUAL_HOSTED_STYLE_REQUEST"].lower() in ("1", "true", "yes", "on")
-    else:
-        virtual = host.endswith(".aliyuncs.com")
-    if endpoint is None:
-        return None, virtual
-    endpoint = endpoint.rstrip("/")
-    if virtual and not host.startswith(f"{bucket}."):
-        parts = urlsplit(endpoint)
-        endpoint = urlunsplit(parts._replace(netloc=f"{bucket}.{parts.netloc}"))
-    return endpoint, virtual
-
-
-def _given(options: ObjectOptions) -> dict[str, Any]:
-    """Give credentials of the options: as fields, a session token of the environment would be mixed with them."""
-    return {
-        "access_key_id": options.access_key_id,
-        "secret_access_key": options.secret_access_key,
-        "token": options.session_token,
-        "expires_at": None,
-    }
-
-
-def _from_profile(config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Give a source of credentials for who keeps them in AWS's own files, which the engine does not read.
-
-    None where the environment has credentials, or where there are no such files: then the machine's role counts.
-    """
-    if any(os.environ.get(name) for name in _OWN_CREDENTIALS):
-        return None, config
-    file = os.environ.get("AWS_SHARED_CREDENTIALS_FILE") or os.path.expanduser("~/.aws/credentials")
-    if not os.environ.get("AWS_PROFILE") and not os.path.exists(file):
-        return None, config
-    try:
-        import boto3
-        from obstore.auth.boto3 import Boto3CredentialProvider
-    except ImportError as error:
-        raise UsageError(
-            "usage.invalid",
-            "the credentials are in a profile of AWS's files, which takes boto3 to read",
-            hint="pip install boto3, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-        ) from error
-    session = boto3.Session()
-    if session.get_credentials() is None:
-        return None, config
-    if session.region_name:
-        config = {"region": session.region_name, **config}
-    return Boto3CredentialProvider(session), config

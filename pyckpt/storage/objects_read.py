@@ -13,6 +13,7 @@ import numpy as np
 from pyckpt.storage.base import Bytes, ObjectShort
 from pyckpt.storage.objects_errors import translated
 from pyckpt.storage.objects_loop import give_up, submit
+from pyckpt.storage.objects_services import Service
 from pyckpt.storage.vectors import byte_views, total_bytes
 
 __all__ = ["RangeReader", "copy_bytes"]
@@ -24,7 +25,8 @@ Fetch: TypeAlias = Callable[[int, int], Coroutine[Any, Any, memoryview]]
 class RangeReader:
     """An object of known size; thread-safe, as each read is requests of its own."""
 
-    def __init__(self, fetch: Fetch, key: str, size: int, *, piece: int, window: int) -> None:
+    def __init__(self, service: Service, fetch: Fetch, key: str, size: int, *, piece: int, window: int) -> None:
+        self._service = service
         self._fetch = fetch
         self._key = key
         self._piece = piece
@@ -61,7 +63,7 @@ class RangeReader:
     def _take(self, request: tuple[int, int, Future[memoryview]], target: _Cursor) -> None:
         start, stop, future = request
         try:
-            with translated(self._key, f"reading {stop - start} bytes at offset {start}"):
+            with translated(self._service, self._key, f"reading {stop - start} bytes at offset {start}"):
                 data = future.result()
         except BaseException:
             give_up(future)

@@ -21,6 +21,7 @@ from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.objects_errors import translated
 from pyckpt.storage.objects_loop import give_up, io_loop, submit, wait
 from pyckpt.storage.objects_read import copy_bytes
+from pyckpt.storage.objects_services import Service
 from pyckpt.storage.vectors import byte_views
 
 __all__ = ["PartMemory", "PartWriter", "Upload", "part_size"]
@@ -115,7 +116,10 @@ class PartWriter:
 
     alignment = 1
 
-    def __init__(self, upload: Upload, key: str, size: int | None, memory: PartMemory, least: int) -> None:
+    def __init__(
+        self, service: Service, upload: Upload, key: str, size: int | None, memory: PartMemory, least: int
+    ) -> None:
+        self._service = service
         self._upload = upload
         self._key = key
         self._size = size
@@ -220,7 +224,7 @@ class PartWriter:
             self._under_way.result()
 
     def _translated(self, doing: str) -> contextlib.AbstractContextManager[None]:
-        return translated(self._key, doing, writing=True)
+        return translated(self._service, self._key, doing, writing=True)
 
     def abort(self) -> None:
         """Drop the upload as far as the server can; what it keeps nevertheless is no object."""

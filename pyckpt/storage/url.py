@@ -13,7 +13,7 @@ from pyckpt.errors import InvalidKey, UsageError
 from pyckpt.storage.base import Store
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
-from pyckpt.storage.objects_options import ObjectOptions
+from pyckpt.storage.objects_options import SCHEMES, ObjectOptions
 
 __all__ = ["Place", "checkpoint_url", "open_store", "split_url"]
 
@@ -32,20 +32,21 @@ class Place:
 def open_store(
     url: str | os.PathLike[str], *, io: str = "auto", objects: ObjectOptions | None = None, **options: Any
 ) -> Store:
-    """Give the store of a directory path, ``file:``, ``memory:``, ``s3:`` or any URL that fsspec knows.
+    """Give the store of a directory path, ``file:``, ``memory:``, ``s3:``, ``az:``, ``gs:`` or a URL that fsspec knows.
 
     ``io`` is how a local store writes large objects; ``objects`` how an object store is reached, before what its URL
-    says; ``options`` are fsspec's storage options, which make it the engine of ``s3:`` too. UsageError.
+    says; ``options`` are fsspec's storage options, which make it the engine of object stores too. UsageError.
     """
     text = _text(url)
     scheme, rest = _split_scheme(text)
-    if objects is not None and (scheme != "s3" or options):
-        raise UsageError("usage.invalid", "options of object stores go with s3:// and with no others", key=text)
-    if scheme == "s3" and not options:
+    if objects is not None and (scheme not in SCHEMES or options):
+        known = ", ".join(f"{each}://" for each in SCHEMES)
+        raise UsageError("usage.invalid", f"options of object stores go with {known} and with no others", key=text)
+    if scheme in SCHEMES and not options:
         if importlib.util.find_spec("obstore") is not None:
             from pyckpt.storage.objects import ObjectStore
 
-            return ObjectStore(f"s3://{rest}", objects)
+            return ObjectStore(f"{scheme}://{rest}", objects)
         if objects is not None or "?" in rest:
             raise UsageError(
                 "usage.invalid", "these options take the package obstore", key=text, hint="pip install 'pyckpt[s3]'"
@@ -65,7 +66,7 @@ def split_url(url: str | os.PathLike[str]) -> tuple[str, str]:
     """Give the store and the checkpoint name that a checkpoint's URL or path is made of.
 
     ``run/step_10`` -> (``run``, ``step_10``); a bare name is in the current directory; trailing slashes do not count.
-    What follows ``?`` in an ``s3:`` URL belongs to the store.
+    What follows ``?`` in the URL of an object store belongs to the store.
     UsageError if the URL has no room for both; InvalidKey if the last part is no checkpoint name.
     """
     text = _text(url)
@@ -108,7 +109,7 @@ def _split_scheme(text: str) -> tuple[str, str]:
 
 def _split_query(scheme: str, rest: str) -> tuple[str, str]:
     """Give what is before ``?``, and the rest with it; keys of other schemes may contain one."""
-    path, mark, query = rest.partition("?") if scheme == "s3" else (rest, "", "")
+    path, mark, query = rest.partition("?") if scheme in SCHEMES else (rest, "", "")
     return path, mark + query
 
 

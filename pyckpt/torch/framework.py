@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,7 +11,7 @@ from torch.distributed.tensor import DTensor
 
 from pyckpt.engine.buffers import fresh_pages
 from pyckpt.engine.coordinator import Coordinator
-from pyckpt.engine.leaves import Binder, ItemState
+from pyckpt.engine.leaves import Binder, ItemState, Source
 from pyckpt.engine.load_shared import Exchanger
 from pyckpt.engine.options import LoadOptions, SaveOptions
 from pyckpt.engine.slots import number_leaves
@@ -20,6 +20,7 @@ from pyckpt.torch.bind import BindOptions, FreshBinder, binders
 from pyckpt.torch.collect import collect
 from pyckpt.torch.dtypes import torch_dtype
 from pyckpt.torch.group import coordinator_for
+from pyckpt.torch.late_state import OptimizerOwned, owned_by_optimizers
 from pyckpt.torch.load_exchange import LoadExchanger
 from pyckpt.torch.pinned import locked_pages
 from pyckpt.torch.source import TensorSource
@@ -47,15 +48,19 @@ class TorchFramework:
             return None
         return WholeTensors(state, coordinator, options)
 
+    def late(self, state: Mapping[str, object], items: Sequence[ItemState]) -> OptimizerOwned | None:
+        """What belongs to known optimizers of the state."""
+        return owned_by_optimizers(state, items)
+
     def host_memory(self, items: Sequence[ItemState]) -> Allocate:
-        """Pinned memory if any tensor is on an accelerator. Waits for that: copies are made by other threads."""
+        """Pinned memory if any tensor is on an accelerator."""
         leaves = (slot.leaf for item in items for slot in number_leaves(item))
-        sources = (piece.source for leaf in leaves for piece in leaf.pieces)
-        devices = {source.tensor.device for source in sources if isinstance(source, TensorSource)}
-        accelerators = [device for device in devices if device.type != "cpu"]
-        for device in accelerators:
+        return locked_pages if _accelerators(piece.source for leaf in leaves for piece in leaf.pieces) else fresh_pages
+
+    def settle(self, sources: Iterable[Source]) -> None:
+        """Waits for the accelerators that have any of these tensors."""
+        for device in _accelerators(sources):
             torch.accelerator.synchronize(device)
-        return locked_pages if accelerators else fresh_pages
 
     def binders(
         self, into: Mapping[str, object], coordinator: Coordinator, options: LoadOptions, layout: Mapping[str, Any]
@@ -104,3 +109,8 @@ class TorchFramework:
                             "names": list(mesh.mesh_dim_names or ()),
                         }
         return {"parallel": {"world_size": torch.distributed.get_world_size(), "meshes": list(meshes.values())}}
+
+
+def _accelerators(sources: Iterable[Source]) -> set[torch.device]:
+    devices = {source.tensor.device for source in sources if isinstance(source, TensorSource)}
+    return {device for device in devices if device.type != "cpu"}

@@ -36,7 +36,8 @@ from pyckpt.torch.exchange import Exchange, wire_dtype
 from pyckpt.torch.group import coordinator_for
 from pyckpt.torch.leaf import KnownLeaves
 from pyckpt.torch.live_changes import pieces_now, refuse_other_wants
-from pyckpt.torch.live_memory import Part, has_accelerator, refuse_shared_memory, sink_dtype, tensor_of
+from pyckpt.torch.live_memory import Part, has_accelerator, refuse_shared_memory, sink_dtype, tensor_of, tensors_of
+from pyckpt.torch.step_gate import step_gate
 from pyckpt.torch.targets import SINGLE, as_items, is_single, target_binders
 from pyckpt.torch.wire import Wire, open_wire
 
@@ -160,6 +161,8 @@ class Resharder:
         )
 
     def _move(self, coordinator: Coordinator) -> bytes:
+        # A save in the background may still read them.
+        step_gate.before_change(tensors_of(self._bound))
         with self._wire.watched(coordinator):
             self._exchange.run()
         return b""

@@ -19,6 +19,7 @@ LISTED = {
     "sequence",
     "created",
     "step",
+    "pinned",
     "items",
     "tensors",
     "bytes",
@@ -39,7 +40,7 @@ def test_list(run, saved):
     ran = run("list", saved)
     assert (ran.status, ran.err) == (0, "")
     rows = [line.split() for line in ran.out.splitlines()]
-    assert rows[0] == ["checkpoint", "step", "seq", "created", "(UTC)", "items", "size"]
+    assert rows[0] == ["checkpoint", "step", "seq", "created", "(UTC)", "age", "items", "size"]
     assert [row[:3] for row in rows[1:3]] == [["step_200", "200", "2"], ["step_100", "100", "1"]]
     assert rows[2][-3:] == ["3", "2.0", "KiB"]
     assert max(map(len, ran.out.splitlines())) <= 80
@@ -207,10 +208,12 @@ def test_gc(run, store):
     age(store)
     ran = run("gc", store, "--dry-run")
     assert "would remove" in ran.out
-    assert ["step_100", "8"] in [line.split() for line in ran.out.splitlines()]
+    lines = [line.partition(", ")[0] for line in ran.out.splitlines()]
+    assert {"step_100: 5 objects", "step_100: 3 objects"} < set(lines)
     assert (store / "step_100").exists()
     value = run("gc", store, "--json").json
-    assert set(value) == {"store", "dry_run", "grace_seconds", "keys", "bytes", "kept_for_grace"}
+    assert set(value) == {"store", "dry_run", "grace_seconds", "keys", "bytes", "kept_for_grace", "judged"}
+    assert [each["key"] for each in value["judged"]] == value["keys"]
     assert (value["dry_run"], value["grace_seconds"]) == (False, GRACE_SECONDS)
     assert not (store / "step_100").exists()
     assert run("verify", store / "step_200").status == 0
@@ -222,6 +225,93 @@ def test_gc_with_a_grace(run, store):
     assert "would remove" not in run("gc", store, "--grace", "4h", "--dry-run").out
     assert "would remove" in run("gc", store, "--grace", "2.5h", "--dry-run").out
     assert "removed" in run("gc", store, "--grace", "0").out
+
+
+@pytest.fixture
+def everything_to_judge(store):
+    """Next to step_200, which stands: an attempt that died long ago, two deletions, and what is not ours."""
+    state = {"model": {"w": np.arange(4.0)}}
+    pyckpt.save(store / "dead", state)
+    (store / "dead" / "checkpoint.json").unlink()
+    (store / "step_200" / "notes.txt").write_text("mine")
+    (store / "step_200" / "model" / "notes.txt").write_text("mine, too")
+    pyckpt.delete(store / "step_100")
+    age(store)
+    age(store / ".tombstones", 2 * GRACE_SECONDS - 3600)
+    pyckpt.save(store / "fresh", state, assets={"model": {"config.json": b"{}"}})
+    pyckpt.delete(store / "fresh")
+    pyckpt.save(store / "running", state)
+    (store / "running" / "checkpoint.json").unlink()
+    return store
+
+
+def test_gc_says_of_every_key_what_and_why(run, everything_to_judge):
+    store = everything_to_judge
+    before = sorted(store.rglob("*"))
+    judged = run("gc", store, "--dry-run", "--json").json["judged"]
+    assert sorted(store.rglob("*")) == before
+    keys = {str(path.relative_to(store)) for path in before if path.is_file() and path.name != "checkpoint.json"}
+    assert {each["key"] for each in judged} == keys
+    assert sum(each["goes"] for each in judged) == len(run("gc", store, "--dry-run", "--json").json["keys"])
+    attempt = {place: next((store / place / "model").glob("*-00000.*")).name[:16] for place in ("dead", "running")}
+    found = {}
+    for each in judged:
+        place = each["key"].split("/")[0]
+        found.setdefault((place, each["goes"], each["reason"], each["by"], each["until"] is not None), []).append(each["kind"])
+    assert {group: sorted(kinds) for group, kinds in found.items()} == {
+        (".tombstones", True, "spent", "step_100", False): ["tombstone"],
+        (".tombstones", False, "young", "fresh", True): ["tombstone"],
+        ("dead", True, "orphan", attempt["dead"], False): ["manifest", "object"],
+        ("running", False, "young", attempt["running"], True): ["manifest", "object"],
+        ("step_100", True, "deleted", "step_100", False): ["asset"] * 3 + ["manifest"] * 3 + ["object"] * 2,
+        ("fresh", False, "protected", "fresh", True): ["asset", "manifest", "object"],
+        ("step_200", False, "reached", "step_200", False): ["manifest"] * 3 + ["object"] * 2,
+        ("step_200", False, "foreign", None, False): ["asset", "foreign"],
+    }
+    spans = {each["reason"]: (each["since"], each["until"]) for each in judged}
+    assert spans["orphan"][0] < spans["deleted"][0] == spans["spent"][0]
+    assert spans["protected"][1][:10] > spans["protected"][0][:10] > spans["deleted"][0][:10]
+
+
+def test_gc_explains_itself(run, everything_to_judge):
+    out = " ".join(run("gc", everything_to_judge, "--dry-run").out.split())
+    for text in (
+        "of step_100, which was deleted 20",
+        "left behind by attempt",
+        "in use by step_200",
+        "stays until",
+        "which may still be at work",
+        "never removed",
+        "would remove 11 objects",
+        "would keep 13 objects",
+        "5 objects kept for the grace period of 1 day",
+    ):
+        assert text in out, text
+    assert "00000.safetensors" in out
+    everything = run("gc", everything_to_judge, "--dry-run", "--all").out
+    assert "notes.txt" not in out
+    assert "notes.txt" in everything
+    ran = run("gc", everything_to_judge)
+    assert "removed 11 objects" in ran.out
+    assert "would" not in ran.out
+
+
+def test_gc_leaves_the_tombstone_of_a_checkpoint_that_stands(run, store):
+    root = (store / "step_100" / "checkpoint.json").read_bytes()
+    run("delete", store / "step_100", "--yes")
+    (store / "step_100" / "checkpoint.json").write_bytes(root)
+    age(store)
+    judged = run("gc", store, "--dry-run", "--json").json["judged"]
+    assert {each["reason"] for each in judged} == {"reached", "standing"}
+
+
+def test_pinned_checkpoints_are_marked(run, store):
+    pyckpt.save(store / "kept", {"model": {"w": np.zeros(2)}}, metadata={"step": 300, "pinned": True})
+    assert [each["pinned"] for each in run("list", store, "--json").json["checkpoints"]] == [True, False, False]
+    rows = [line.split() for line in run("list", store).out.splitlines()]
+    assert rows[0][-1] == "kept"
+    assert rows[1][-1] == "pinned"
+    assert "pinned" not in rows[2]
 
 
 @pytest.mark.parametrize("args", [(), ("--json",)])

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from pyckpt.cli.arguments import DURATION
 from pyckpt.cli.folding import fold_names, names_text, ranges_text
-from pyckpt.cli.gc import duration_text
-from pyckpt.cli.text import clean, clip, count, size_text, time_text, type_name, value_text
+from pyckpt.cli.text import age_text, clean, clip, count, duration_text, size_text, time_text, type_name, value_text
 from pyckpt.format.tree import DTypeName, Timestamp
 
 
@@ -77,6 +76,13 @@ def test_small_texts():
         "0 seconds",
         "0.5 seconds",
     ]
+
+
+def test_ages():
+    now = dt.datetime(2026, 1, 31, 12, tzinfo=dt.timezone.utc)
+    texts = {"2026-01-31T11:59:59.5Z": "now", "2026-01-31T11:58:30Z": "90 s", "2026-01-31T09:00:00Z": "3 h"}
+    texts |= {"2026-01-30T13:00:00Z": "23 h", "2025-01-31T12:00:00Z": "365 d", "2026-02-01T00:00:00Z": "now", "?": ""}
+    assert {text: age_text(text, now) for text in texts} == texts
 
 
 def test_durations():

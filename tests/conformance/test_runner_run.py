@@ -243,8 +243,10 @@ def test_lines_of_failures_and_the_table(call):
 
 def test_generate(monkeypatch, tmp_path):
     monkeypatch.setattr("conformance.generate.write.check", lambda: ["differs: root/x/case.json"])
+    monkeypatch.setattr("conformance.cli.load_cases", lambda: {"root-x": "the case"})
+    monkeypatch.setattr("conformance.cli.suite_findings", lambda cases, index: [f"odd: {cases['root-x']}"])
     done = CliRunner().invoke(main, ["generate", "--check"])
-    assert (done.exit_code, "differs: root/x/case.json" in done.output) == (1, True)
+    assert (done.exit_code, "differs: root/x/case.json" in done.output, "odd: the case" in done.output) == (1, True, True)
     monkeypatch.setattr("conformance.generate.write.write", lambda: 7)
     done = CliRunner().invoke(main, ["generate"])
     assert (done.exit_code, "7 cases written" in done.output) == (0, True)

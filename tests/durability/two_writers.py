@@ -12,11 +12,11 @@ from pyckpt.engine.memory import MemorySink, MemorySource
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.report import SaveReport
 from pyckpt.engine.save import Request, save
-from pyckpt.engine.testing import thread_coordinators, together
 from pyckpt.format.dtypes import byte_count, dtype_of
 from pyckpt.format.geometry import Box, Region
 from pyckpt.format.tree import TensorRef, map_leaves
 from pyckpt.storage.base import Store
+from pyckpt.testing.writers import thread_coordinators, together
 
 PROGRAM = ("pyckpt-tests", "0")
 SECONDS = 20.0

@@ -69,6 +69,24 @@ def test_tiers(tmp_path):
     assert cold.split(": ")[1] == ", ".join(f"step-{step:08d}" for step in (60, 40, 20))
 
 
+def test_resume(tmp_path):
+    out = run(EXAMPLES / "resume.py", tmp_path, 40)
+    assert "starting afresh" in out
+    back = run(EXAMPLES / "resume.py", tmp_path, 40, 20)
+    assert f"restored step 20 from {tmp_path}/step-00000020" in back
+    assert out.splitlines()[-1] == back.splitlines()[-1]
+    assert out.splitlines()[-1].startswith("step 40, weights ")
+
+
+def test_retention(tmp_path):
+    lines = run(EXAMPLES / "retention.py", tmp_path).splitlines()
+    assert [line for line in lines if line.startswith("kept ")] == [
+        f"kept step-{step:08d}" for step in (70, 60, 50, 40, 25)
+    ]
+    assert "6 objects of deleted checkpoints wait for the end of the grace period" in lines
+    assert lines[-1].endswith(" deleted step-00000020")
+
+
 def test_read_slice():
     out = run(EXAMPLES / "read_slice.py")
     assert "rows 4096 to 4099: (4, 512), 8,192 bytes" in out

@@ -14,7 +14,8 @@ pytest.importorskip("torch")
 import torch
 
 import pyckpt
-from pyckpt.errors import RankError, StateDiverged
+from pyckpt.engine.background import flights
+from pyckpt.errors import RankError, SaveAborted, StateDiverged
 from tests.ranks.pool import Ranks
 
 pytestmark = [pytest.mark.ranks, pytest.mark.filterwarnings("ignore")]
@@ -42,19 +43,19 @@ class SlowStore:
 
 def slow_down(seconds):
     from pyckpt import facade
-    from pyckpt.engine import save
+    from pyckpt.engine import writer
 
-    opened, proved = facade.open_store, save.fingerprints
+    opened, proved = facade.open_store, writer.fingerprints
 
     def late_prints(*args, **more):
         time.sleep(seconds / 2)
         return proved(*args, **more)
 
     facade.open_store = lambda url, **more: SlowStore(opened(url, **more), seconds)
-    save.fingerprints = late_prints
+    writer.fingerprints = late_prints
 
     def undo():
-        facade.open_store, save.fingerprints = opened, proved
+        facade.open_store, writer.fingerprints = opened, proved
 
     return undo
 
@@ -86,13 +87,16 @@ def local(model, optimizer):
     return parts
 
 
-def train_and_save(rank, store, budget):
+def train_and_save(rank, store, budget, staging):
     """Saves at steps 1 and 2 while stepping on; gives the seconds in the calls, and whether loads give it all back."""
+    from pyckpt.torch import late_state
+
+    late_state.LATE_BYTES = 1
     model, optimizer, step = trained(rank)
-    options = pyckpt.SaveOptions(staging_bytes=budget, silence=20.0)
+    options = pyckpt.SaveOptions(staging=staging, staging_bytes=budget, silence=20.0)
     kept, handles, blocked, during = [], [], [], 0
     everywhere = torch.arange(5000, dtype=torch.float32)  # a replica, dealt among the ranks
-    undo = slow_down(0.3)
+    undo = slow_down(0.6)
     try:
         for number in (1, 2):
             step(number)
@@ -119,16 +123,18 @@ def train_and_save(rank, store, budget):
         pyckpt.load(f"{store}/{number}", into={"model": fresh, "optimizer": other, "extra": extra})
         back = local(fresh, other)
         equal.append(all(map(torch.equal, back, tensors)) and torch.equal(extra["everywhere"], shared))
-    return blocked, during, equal, handles[-1].wait().copied
+    report = handles[-1].wait()
+    return blocked, during, equal, report.copied, report.copied_late
 
 
-@pytest.mark.parametrize("budget", [None, 8192])
-def test_ranks_train_on_while_they_save(ranks, tmp_path, budget):
-    for blocked, during, equal, copied in ranks(SIZE).run(train_and_save, str(tmp_path), budget):
+@pytest.mark.parametrize(("budget", "staging"), [(None, "block"), (None, "overlap"), (8192, "overlap")])
+def test_ranks_train_on_while_they_save(ranks, tmp_path, budget, staging):
+    for blocked, during, equal, copied, late in ranks(SIZE).run(train_and_save, str(tmp_path), budget, staging):
         assert equal == [True, True]
+        assert (late > 0) == (budget is None and staging == "overlap")
         if budget is None:
-            # The marker alone takes 0.3 s: no call waits for storage, nor for the ranks that wait for it.
-            assert max(blocked) < 0.25
+            # The marker alone takes 0.6 s: no call waits for storage, nor for the ranks that wait for it.
+            assert max(blocked) < 0.55
             assert during == 6
         else:
             assert copied <= budget
@@ -227,9 +233,38 @@ def test_a_load_while_a_save_waits_for_a_straggler(ranks, tmp_path):
     assert len(pyckpt.list(tmp_path)) == 2
 
 
+def skip_when_one_is_full(rank, store):
+    """Rank 2's first save is still going on when the second one is asked for; that of the others has ended."""
+    options = pyckpt.SaveOptions(when_full="skip")
+    first = pyckpt.save_async(f"{store}/1", {"x": {"a": 1}}, options=options)
+    first.wait(60)
+    if rank == 2:
+        flights._handles.append(pyckpt.SaveHandle("busy"))
+    begin = time.perf_counter()
+    second = pyckpt.save_async(f"{store}/2", {"x": {"a": torch.ones(10)}}, options=options)
+    seconds = time.perf_counter() - begin
+    if rank == 2:
+        flights._handles.popleft().end(None, None)
+    told = []
+    try:
+        second.wait(60)
+    except SaveAborted as error:
+        told.append(str(error))
+    pyckpt.save_async(f"{store}/3", {"x": {"a": torch.ones(10)}}, options=options).wait(60)
+    return second.skipped, told, seconds
+
+
+def test_nobody_saves_when_one_rank_has_enough(ranks, tmp_path):
+    for skipped, told, seconds in ranks(SIZE).run(skip_when_one_is_full, str(tmp_path)):
+        assert skipped
+        assert "skipped" in told[0]
+        assert seconds < 0.5
+    assert [url[-1] for url in pyckpt.list(tmp_path)] == ["3", "1"]
+
+
 def die_in_the_background(rank, store):
     options = pyckpt.SaveOptions(silence=2.0, timeout=20.0)
-    slow_down(1.0)
+    slow_down(0.6)
     handle = pyckpt.save_async(f"{store}/1", {"x": {"a": torch.ones(1 << 20)}}, options=options)
     if rank == 1:
         threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGKILL)).start()

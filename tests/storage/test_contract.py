@@ -13,12 +13,12 @@ from pyckpt.storage.base import Store
 from pyckpt.storage.fsspec_store import FsspecStore
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
-from pyckpt.storage.testing import StoreContract
+from pyckpt.testing import StoreSuite
 
 _names = itertools.count()
 
 
-class TestMemory(StoreContract):
+class TestMemory(StoreSuite):
     @pytest.fixture
     def store(self):
         store: Store = MemoryStore(f"contract-{next(_names)}")
@@ -26,7 +26,7 @@ class TestMemory(StoreContract):
         store.clear()
 
 
-class TestMemoryPrefix(StoreContract):
+class TestMemoryPrefix(StoreSuite):
     big = 10_000
 
     @pytest.fixture
@@ -39,14 +39,14 @@ class TestMemoryPrefix(StoreContract):
 
 
 @pytest.mark.parametrize("io", ["buffered", "writeback", "direct"])
-class TestLocal(StoreContract):
+class TestLocal(StoreSuite):
     @pytest.fixture
     def store(self, tmp_path, io):
         return LocalStore(tmp_path / "made" / "on demand", io)
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a tmpfs, which refuses direct IO on older kernels")
-class TestLocalTmpfs(StoreContract):
+class TestLocalTmpfs(StoreSuite):
     @pytest.fixture
     def store(self):
         root = f"/dev/shm/pyckpt-test-{os.getpid()}-{next(_names)}"
@@ -54,7 +54,7 @@ class TestLocalTmpfs(StoreContract):
         shutil.rmtree(root, ignore_errors=True)
 
 
-class TestLocalThroughSymlink(StoreContract):
+class TestLocalThroughSymlink(StoreSuite):
     big = 10_000
 
     @pytest.fixture
@@ -64,7 +64,7 @@ class TestLocalThroughSymlink(StoreContract):
         return LocalStore(tmp_path / "link")
 
 
-class TestFsspecMemory(StoreContract):
+class TestFsspecMemory(StoreSuite):
     @pytest.fixture
     def store(self):
         fs = fsspec.filesystem("memory")
@@ -73,13 +73,13 @@ class TestFsspecMemory(StoreContract):
         fs.pseudo_dirs[:] = [""]
 
 
-class TestFsspecFile(StoreContract):
+class TestFsspecFile(StoreSuite):
     @pytest.fixture
     def store(self, tmp_path):
         return FsspecStore(f"file://{tmp_path}/run")
 
 
-class TestFsspecPair(StoreContract):
+class TestFsspecPair(StoreSuite):
     big = 10_000
 
     @pytest.fixture

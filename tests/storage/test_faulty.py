@@ -12,7 +12,8 @@ import pytest
 from pyckpt.errors import StoreError
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
-from pyckpt.storage.testing import StoreContract, write_object
+from pyckpt.testing import StoreSuite
+from pyckpt.testing.objects import write_object
 from tests.storage.faulty import FaultyStore
 from tests.storage.faulty_os import FaultyOs
 
@@ -28,7 +29,7 @@ def script(store):
 STEPS = ["create_writer", "write", "write", "close", "put_new", "put", "delete"]
 
 
-class TestTransparent(StoreContract):
+class TestTransparent(StoreSuite):
     big = 10_000
 
     @pytest.fixture

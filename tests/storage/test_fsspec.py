@@ -13,7 +13,7 @@ from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.base import AlreadyThere, ObjectMissing
 from pyckpt.storage.fsspec_files import object_info
 from pyckpt.storage.fsspec_store import FsspecStore
-from pyckpt.storage.testing import StoreContract
+from pyckpt.testing import StoreSuite
 
 
 class Memory(MemoryFileSystem):
@@ -74,7 +74,7 @@ def make(kind):
     return FsspecStore((kind(), "/bucket/run"))
 
 
-class TestEmulated(StoreContract):
+class TestEmulated(StoreSuite):
     big = 10_000
 
     @pytest.fixture(params=[Overwrites, Ignorant, Liar])
@@ -89,7 +89,7 @@ def test_condition_is_probed_once(kind, expected):
     store = make(kind)
     calls = []
     real = store._honours_condition
-    store._honours_condition = lambda path: (calls.append(path), real(path))[1]
+    store._honours_condition = lambda path, size: (calls.append(path), real(path, size))[1]
     assert store.conditional_put == expected
     store.put_new("a", b"1")
     with pytest.raises(AlreadyThere):

@@ -14,7 +14,7 @@ from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage import local_paths, local_write
 from pyckpt.storage.base import AlreadyThere, ObjectMissing, ObjectShort
 from pyckpt.storage.local import LocalStore
-from pyckpt.storage.testing import write_object
+from pyckpt.testing.objects import write_object
 from tests.storage.faulty_os import FaultyOs
 
 DATA = os.urandom(3 * 4096 + 17)

@@ -13,7 +13,7 @@ from pyckpt.errors import StoreError
 from pyckpt.storage import local_create
 from pyckpt.storage.base import AlreadyThere
 from pyckpt.storage.local import LocalStore
-from pyckpt.storage.testing import StoreContract
+from pyckpt.testing import StoreSuite
 from tests.storage.faulty_os import FaultyOs
 
 KEY = "ckpt/checkpoint.json"
@@ -46,7 +46,7 @@ RUNGS = pytest.mark.parametrize("rung", ["link", "rename", "claim"], indirect=Tr
 
 
 @RUNGS
-class TestRungs(StoreContract):
+class TestRungs(StoreSuite):
     big = 5000
 
     @pytest.fixture

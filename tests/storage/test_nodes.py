@@ -14,7 +14,8 @@ from pyckpt.storage.base import AlreadyThere, ObjectMissing
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.node_link import PIECE_BYTES, NodeClient, NodeServer
 from pyckpt.storage.nodes import NodeStore
-from pyckpt.storage.testing import StoreContract, write_object
+from pyckpt.testing import StoreSuite
+from pyckpt.testing.objects import write_object
 
 TOKEN = b"t" * 32
 
@@ -34,13 +35,13 @@ def nodes(tmp_path):
         yield stores
 
 
-class TestNodes(StoreContract):
+class TestNodes(StoreSuite):
     @pytest.fixture
     def store(self, nodes):
         return nodes[0]
 
 
-class TestOtherNode(StoreContract):
+class TestOtherNode(StoreSuite):
     """All that is written lies on the other node."""
 
     @pytest.fixture

@@ -19,13 +19,15 @@ import pytest
 pytest.importorskip("obstore", reason="obstore is not installed")
 
 import pyckpt
-from pyckpt.errors import AlreadyExists, StoreError, UsageError
+from pyckpt.errors import StoreError, UsageError
 from pyckpt.storage.base import AlreadyThere, ObjectMissing
 from pyckpt.storage.fsspec_store import FsspecStore
 from pyckpt.storage.objects import ObjectStore
-from pyckpt.storage.objects_options import ObjectOptions, place
-from pyckpt.storage.testing import StoreContract, write_object
+from pyckpt.storage.objects_options import ObjectOptions
+from pyckpt.storage.objects_s3 import place
 from pyckpt.storage.url import checkpoint_url, open_store, split_url
+from pyckpt.testing import StoreSuite
+from pyckpt.testing.objects import write_object
 from tests.storage.faulty_net import FaultyNet
 from tests.storage.seaweed import ACCESS, SECRET, serving, weed_binary
 
@@ -55,7 +57,7 @@ def url(weed_place, weed_environment):
     return f"s3://{weed_place}/runs/a"
 
 
-class TestSeaweed(StoreContract):
+class TestSeaweed(StoreSuite):
     big = 37 * MIB + 123  # three parts
 
     @pytest.fixture
@@ -63,7 +65,7 @@ class TestSeaweed(StoreContract):
         return ObjectStore(f"s3://{weed_place}/deep/run", options(seaweed.endpoint))
 
 
-class TestMoto(StoreContract):
+class TestMoto(StoreSuite):
     big = 17 * MIB + 123
 
     @pytest.fixture
@@ -79,8 +81,8 @@ class TestMoto(StoreContract):
 def test_bucket_without_prefix(seaweed):
     seaweed.client().create_bucket(Bucket="root")
     store = ObjectStore("s3://root/", options(seaweed.endpoint, range_bytes=1000))
-    StoreContract().test_listing(store)
-    StoreContract().test_ranges(store)
+    StoreSuite().test_listing(store)
+    StoreSuite().test_ranges(store)
 
 
 def test_condition_is_native_and_the_probe_leaves_nothing(store, seaweed, weed_place):
@@ -114,31 +116,6 @@ def test_listing_of_several_pages(store):
         list(pool.map(lambda key: store.put(key, b""), keys))
     assert [info.key for info in store.list("many/")] == keys
     assert store.list_names("many/") == [key[5:] for key in keys]
-
-
-def test_save_load_verify_list_delete_collect(url):
-    state = {
-        "model": {"w": np.arange(9 * MIB, dtype=np.float32).reshape(-1, 1024), "b": np.ones(7)},
-        "step": {"n": 3},
-    }
-    report = pyckpt.save(f"{url}/step_1", state)
-    assert not report.weak
-    with pytest.raises(AlreadyExists):
-        pyckpt.save(f"{url}/step_1", state)
-    pyckpt.save(f"{url}/step_2", {"model": {"w": np.zeros(3)}})
-    assert pyckpt.list(url) == [f"{url}/step_2", f"{url}/step_1"]
-    assert pyckpt.latest(url) == f"{url}/step_2"
-    loaded = pyckpt.load(f"{url}/step_1")
-    assert np.array_equal(loaded["model"]["w"], state["model"]["w"])
-    assert loaded["step"] == {"n": 3}
-    assert np.array_equal(pyckpt.open(f"{url}/step_1")["model"]["w"][5:6, 3:9], state["model"]["w"][5:6, 3:9])
-    assert pyckpt.verify(f"{url}/step_1").ok
-    pyckpt.delete(f"{url}/step_1", grace=0)
-    pyckpt.gc(url, grace=0)
-    store = open_store(url)
-    assert isinstance(store, ObjectStore)
-    assert not [info.key for info in store.list("step_1/")]
-    assert pyckpt.list(url) == [f"{url}/step_2"]
 
 
 def test_endpoint_in_the_url(seaweed, weed_place, monkeypatch):
@@ -408,8 +385,11 @@ def test_refused_urls(url):
 def test_which_engine(monkeypatch):
     assert isinstance(open_store("s3://b/run", anon=True), FsspecStore)
     assert isinstance(open_store("S3://b/run"), ObjectStore)
-    with pytest.raises(UsageError):
-        open_store("gs://b/run", objects=ObjectOptions())
+    assert isinstance(open_store("az://c/run?account=a", objects=ObjectOptions(anonymous=True)), ObjectStore)
+    assert isinstance(open_store("gs://b/run", objects=ObjectOptions(anonymous=True)), ObjectStore)
+    for other in ("memory://b/run", "gcs://b/run", "file:///run"):
+        with pytest.raises(UsageError):
+            open_store(other, objects=ObjectOptions())
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert isinstance(open_store("s3://b/run"), FsspecStore)
     with pytest.raises(UsageError, match=r"pyckpt\[s3\]"):
@@ -467,3 +447,34 @@ def test_missing_is_not_an_error_of_the_store(store):
     with pytest.raises(ObjectMissing):
         store.get("absent", limit=1)
     assert store.info("absent") is None
+
+
+def requests_through_a_proxy(count, **given):
+    """The first lines and headers of requests that a store sends by way of a proxy, which answers 503."""
+    heads, times = [], []
+    with socket.create_server(("127.0.0.1", 0)) as proxy, ThreadPoolExecutor(1) as pool:
+        url = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        asked = pool.submit(lambda: ObjectStore("s3://bkt/run", hasty("http://nowhere.invalid", proxy=url, retries=count - 1, deadline=9.0, **given)).info("k"))
+        for _ in range(count):
+            with proxy.accept()[0] as client:
+                times.append(time.monotonic())
+                heads.append(client.recv(4000).decode())
+                client.sendall(b"HTTP/1.1 503 Slow Down\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        assert isinstance(asked.exception(), StoreError)
+    return heads, times
+
+
+@pytest.mark.parametrize(("addressing", "line"), [("path", "nowhere.invalid/bkt/run/k"), ("virtual", "bkt.nowhere.invalid/run/k")])
+def test_region_and_addressing_reach_the_server(addressing, line):
+    heads, _ = requests_through_a_proxy(1, addressing=addressing, region="eu-north-7")
+    assert heads[0].startswith(f"HEAD http://{line} ")
+    assert "/eu-north-7/s3/aws4_request" in heads[0]
+
+
+def test_pauses_are_drawn_by_lot():
+    """Ranks that were refused together do not come back together."""
+    with ThreadPoolExecutor(8) as pool:
+        times = list(pool.map(lambda _: requests_through_a_proxy(3)[1], range(8)))
+    second = [third - before for _, before, third in times]
+    assert min(second) > 0.08
+    assert max(second) - min(second) > 0.02

@@ -9,8 +9,9 @@ import pytest
 from pyckpt.errors import StoreError
 from pyckpt.storage.base import AlreadyThere
 from pyckpt.storage.fsspec_store import FsspecStore
-from pyckpt.storage.testing import StoreContract, write_object
 from pyckpt.storage.url import open_store
+from pyckpt.testing import StoreSuite
+from pyckpt.testing.objects import write_object
 
 _names = itertools.count()
 
@@ -25,7 +26,7 @@ def bucket(s3_options):
     return name
 
 
-class TestS3(StoreContract):
+class TestS3(StoreSuite):
     big = (17 << 20) + 123  # more than one part of a multipart upload
 
     @pytest.fixture
@@ -34,7 +35,7 @@ class TestS3(StoreContract):
 
 
 def test_store_at_the_root_of_a_bucket(bucket, s3_options):
-    StoreContract().test_listing(open_store(f"s3://{bucket}/", **s3_options))
+    StoreSuite().test_listing(open_store(f"s3://{bucket}/", **s3_options))
 
 
 def test_condition_is_native(bucket, s3_options):

@@ -53,6 +53,32 @@ def test_saved_in_the_background(tmp_path):
     assert all(torch.equal(loaded[name], tensor) for name, tensor in want.items())
 
 
+def test_saved_beside_the_next_pass(tmp_path):
+    """Steps of fused and foreach engines come after the copies in the order of the device, not in the program's."""
+    device = torch.accelerator.current_accelerator()
+    for number, engine in enumerate(({"foreach": True}, {"fused": True})):
+        model, _ = trained(device, 0)
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, **engine)
+        optimizer.step()
+        want = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        moments = [optimizer.state[p]["exp_avg"].clone() for p in model.parameters()]
+        work = torch.randn(4096, 4096, device=device)
+        for _ in range(50):
+            work = work @ work
+            work = work / work.norm()
+        model[0].weight.data.add_(work[:500, :300] * 0)
+        handle = pyckpt.save_async(tmp_path / str(number), {"model": model, "optimizer": optimizer})
+        for _ in range(3):
+            model(torch.randn(9, 300, device=device)).square().sum().backward()
+            optimizer.step()
+        report = handle.wait()
+        assert report.copied_late > 1_000_000
+        loaded = pyckpt.load(tmp_path / str(number), device=device)
+        assert all(torch.equal(loaded["model"][name], tensor) for name, tensor in want.items())
+        back = loaded["optimizer"]["state"]
+        assert all(torch.equal(back[n]["exp_avg"], m) for (n, _), m in zip(model.named_parameters(), moments))
+
+
 def test_fresh_tensors_on_the_device(tmp_path):
     device = torch.accelerator.current_accelerator()
     model, _ = trained(device, 0)

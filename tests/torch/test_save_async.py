@@ -22,7 +22,7 @@ import pyckpt
 from pyckpt import facade
 from pyckpt.engine.background import flights
 from pyckpt.engine.staging_memory import StagingMemory, staging_memory
-from pyckpt.errors import AlreadyExists, UsageError
+from pyckpt.errors import AlreadyExists, SaveAborted, UsageError
 
 
 class HeldStore:
@@ -125,7 +125,9 @@ def test_what_is_saved_is_what_was_there_at_the_call(tmp_path, held, engine, bud
         # What does not fit into the budget is written while the call waits, so the store must go on.
         threading.Timer(0.2, lambda: store().gate.set()).start()
     done = []
-    options = pyckpt.SaveOptions(staging_bytes=budget, progress=lambda *counts: done.append(counts))
+    options = pyckpt.SaveOptions(
+        staging="block", staging_bytes=budget, progress=lambda *counts: done.append(counts)
+    )
     handle = pyckpt.save_async(tmp_path / "s" / "1", state, metadata=metadata, options=options)
     assert handle.staged.done()
     assert budget is not None or not handle.done()
@@ -149,7 +151,9 @@ def test_what_is_saved_is_what_was_there_at_the_call(tmp_path, held, engine, bud
         assert 0 < report.copied <= budget < report.bytes
         assert "staging_bytes" in report.warnings[0]
     assert done == sorted(done)
-    assert done[-1] == (report.written, report.written)
+    assert done[-1] == handle.progress == (report.written, report.written)
+    assert handle.result() is report
+    assert report.copied_late == 0
     url = tmp_path / "s" / "1"
     fresh = network()
     other = torch.optim.AdamW(fresh.parameters(), **ENGINES[engine])
@@ -206,8 +210,9 @@ def test_refused_at_the_call(tmp_path):
         pyckpt.save_async(tmp_path / "1", {"x": torch.ones(3)}, options=pyckpt.SaveOptions(layout="whole"))
     with pytest.raises(UsageError, match="asset"):
         pyckpt.save_async(tmp_path / "1", {"x": torch.ones(3)}, assets={"x": {"a": tmp_path / "absent"}})
-    with pytest.raises(UsageError, match="max_in_flight"):
-        pyckpt.SaveOptions(max_in_flight=0)
+    for wrong in ({"max_in_flight": 0}, {"staging": "late"}, {"when_full": "cry"}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            pyckpt.SaveOptions(**wrong)
     pyckpt.save_async(tmp_path / "1", {"x": torch.ones(3)}).wait()
 
 
@@ -227,6 +232,25 @@ def test_a_call_waits_for_the_oldest_when_the_limit_is_reached(tmp_path, held, l
     for handle in handles:
         handle.wait()
     assert pyckpt.load(tmp_path / "s" / "2")["x"]["value"].tolist() == [2.0] * 3
+
+
+def test_a_call_saves_nothing_when_there_are_enough(tmp_path, held):
+    store = held()
+    options = pyckpt.SaveOptions(when_full="skip", max_in_flight=1)
+    first = pyckpt.save_async(tmp_path / "s" / "0", {"x": torch.zeros(3)}, options=options)
+    assert store().reached.wait(10)
+    others = [pyckpt.save_async(tmp_path / "s" / str(n), {"x": torch.ones(3)}, options=options) for n in (1, 2)]
+    assert [each.skipped for each in (first, *others)] == [False, True, True]
+    assert all(each.staged.done() for each in others)
+    with pytest.raises(SaveAborted, match="skipped"):
+        others[0].wait()
+    store().gate.set()
+    first.wait()
+    # Nobody failed, so nothing is raised here.
+    last = pyckpt.save_async(tmp_path / "s" / "3", {"x": torch.ones(3)}, options=options)
+    assert not last.skipped
+    last.wait()
+    assert len(pyckpt.list(tmp_path / "s")) == 2
 
 
 def resident():

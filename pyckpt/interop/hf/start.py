@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
+from pyckpt.engine.background import flights
 from pyckpt.engine.fill import fill
 from pyckpt.engine.leaves import Binder
 from pyckpt.engine.options import LoadOptions
@@ -68,6 +69,8 @@ def load_into(
     def read(_: Sequence[bytes]) -> bytes:
         return encode_headers(read_headers(places[0]))
 
+    # What is filled may be what a save in the background still reads.
+    flights.until_staged()
     try:
         with no_cycle_collection():
             headers = decode_headers(round_trip(coordinator, "open", prepare, read))

@@ -21,10 +21,13 @@ class _Medium:
         self.seconds = seconds
         self.to_root: Queue[tuple[int, str, bytes]] = Queue()
         self.to_rank: list[Queue[tuple[str, bytes]]] = [Queue() for _ in range(size)]
+        self.given_up: dict[int, str] = {}
 
 
 class ThreadCoordinator:
     """One writer's side of a conversation through queues."""
+
+    token = 0
 
     def __init__(self, medium: _Medium, rank: int) -> None:
         self._medium = medium
@@ -61,6 +64,16 @@ class ThreadCoordinator:
         if said != what:
             raise RankError("rank.failed", f"is in round {said!r}, not {what!r}", key="rank 0")
         return answer
+
+    def check(self, ranks: Sequence[int]) -> None:
+        """RankError if one of them has given up."""
+        for rank in ranks:
+            if rank in self._medium.given_up:
+                raise RankError("rank.failed", self._medium.given_up[rank], key=f"rank {rank}")
+
+    def abandon(self, why: str) -> None:
+        """Tells those who ask."""
+        self._medium.given_up[self.rank] = why
 
     def close(self) -> None:
         """Nothing is kept."""

@@ -1,4 +1,4 @@
-"""A real server that speaks the S3 protocol, for the tests of object stores."""
+"""Fixtures: real servers of the protocols of object stores, one of each for a session."""
 
 from __future__ import annotations
 
@@ -76,4 +76,22 @@ def weed_place(seaweed):
 def weed_environment(seaweed, monkeypatch):
     """The environment of a user of the server."""
     for name, value in seaweed.environment().items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture(scope="session")
+def azurite(tmp_path_factory):
+    """An Azurite of this session, or skip."""
+    from tests.storage.azurite import missing, serving
+
+    if missing():
+        pytest.skip(missing())
+    with serving(tmp_path_factory.mktemp("azurite") / "log") as server:
+        yield server
+
+
+@pytest.fixture
+def azure_environment(azurite, monkeypatch):
+    """The environment of a user of the server."""
+    for name, value in azurite.environment().items():
         monkeypatch.setenv(name, value)

@@ -1,0 +1,112 @@
+"""Which cases a suite has, and with which arms."""
+
+from __future__ import annotations
+
+import os
+
+from benchmarks.harness.arms import ArmSpec, chosen, commits, manifests
+from benchmarks.harness.case import Case
+from benchmarks.harness.workloads import Layout, Workload, llama, many, one
+
+__all__ = ["SUITES", "cases"]
+
+SUITES = ("quick", "full")
+
+_PEERS = ("torch.save", "safetensors", "DCP*", "torch[s_]*", "Orbax*", "TensorStore*", "ByteCheckpoint")
+_FEW = ("torch.save", "safetensors", "DCP ? thread*", "ByteCheckpoint")
+_ON_DISK = ("raw *", "pyckpt*", *_PEERS)
+_IN_MEMORY = ("raw buffered", *(f"pyckpt{each}" for each in ("", " sha256", " without*", " zstd", " planes")), *_PEERS)
+_RANKS = ("raw *", "pyckpt", "DCP ? thread*", "torch_checkpointing")
+_SMALL = ("raw buffered", "pyckpt", "pyckpt without digests", *_PEERS)
+_TINY = ("raw buffered", "pyckpt", "torch.save", "safetensors", "DCP 1 thread")
+_WORK = ("memcpy*", "blake3*", "sha256*", "xxh3*")
+
+
+def cases(suite: str, ranks: int = 4, nbytes: int | None = None) -> list[Case]:
+    """The cases of a suite; ``ranks`` for those of several, ``nbytes`` of the model in place of the suite's own."""
+    return (_quick if suite == "quick" else _full)(ranks, nbytes)
+
+
+def _full(ranks: int, nbytes: int | None) -> list[Case]:
+    model = llama(nbytes or 2_000_000_000)
+    return [
+        *_limits(model),
+        Case("disk", model, _arms(*_ON_DISK)),
+        Case("memory", model, _arms(*_IN_MEMORY), "memory"),
+        *_several(model, ranks, _RANKS),
+        Case("small", many(20_000, 4096), _arms(*_SMALL), "memory"),
+        Case("tiny", many(200_000, 128), _arms(*_TINY), "memory"),
+        *_overhead((8, 16, 32)),
+        _commit(1000, 100, peers=True),
+        _commit(1000, 1000),
+        _commit(10_000, 100),
+        _commit(100_000, 10),
+        *(_manifest(10**power) for power in range(3, 8)),
+        Case("one", one(8 << 30), _arms("raw direct", "pyckpt", "safetensors", "DCP 1 thread", "torch.save")),
+    ]
+
+
+def _quick(ranks: int, nbytes: int | None) -> list[Case]:
+    model = llama(nbytes or 500_000_000)
+    return [
+        *_limits(model),
+        Case("disk", model, _arms("raw *", "pyckpt", "pyckpt direct", "pyckpt without digests", *_FEW)),
+        Case("memory", model, _arms("raw buffered", "pyckpt", "pyckpt without digests", *_FEW), "memory"),
+        *_several(model, ranks, ("raw *", "pyckpt", "DCP ? thread*")),
+        Case("small", many(5_000, 4096), _arms("raw buffered", "pyckpt", *_FEW), "memory"),
+        *_overhead((4, 8)),
+        _commit(100, 100, peers=True),
+        _commit(1000, 1000),
+        *(_manifest(10**power) for power in (3, 5, 6)),
+    ]
+
+
+def _limits(model: Workload) -> list[Case]:
+    return [Case("limits", model, _arms(*_WORK), "memory", ("work",))]
+
+
+def _several(model: Workload, ranks: int, arms: tuple[str, ...]) -> list[Case]:
+    """The same ranks save and load; fewer load; all load along another dimension."""
+    threads = max(1, 2 * (os.cpu_count() or 1) // ranks)
+    every = _arms(*arms, threads=threads)
+    rows = Layout(ranks, 0)
+    some = tuple(arm for arm in every if not arm.name.startswith("DCP 4"))
+    return [
+        Case("ranks", model, every, "disk", save=rows, load=rows),
+        Case("fewer", model, some, "disk", save=rows, load=Layout(max(1, ranks // 2), 0)),
+        Case("columns", model, some, "disk", save=rows, load=Layout(ranks, 1)),
+    ]
+
+
+def _overhead(counts: tuple[int, ...]) -> list[Case]:
+    """Tiny tensors on many ranks: what a save costs beside the bytes."""
+    tensors = many(256, 4096)
+    return [
+        Case(
+            f"overhead-{count}",
+            tensors,
+            _arms("raw buffered", "pyckpt", "DCP 1 thread", "DCP 2 threads, plan cached", threads=1),
+            "memory",
+            save=Layout(count),
+            load=Layout(count),
+        )
+        for count in counts
+    ]
+
+
+def _commit(writers: int, shards: int, *, peers: bool = False) -> Case:
+    title = f"the coordinator of a save by {writers:,} writers with {shards:,} shards each, simulated"
+    return Case(
+        f"commit-{writers}x{shards}", Workload(title, ()), commits(writers, shards, peers=peers), "memory", ("work",)
+    )
+
+
+def _manifest(shards: int) -> Case:
+    title = f"a manifest of {shards:,} shards"
+    return Case(f"manifest-{shards}", Workload(title, ()), manifests(shards), "memory", ("work",))
+
+
+def _arms(*patterns: str, threads: int | None = None) -> tuple[ArmSpec, ...]:
+    return chosen(patterns, threads or 2 * (os.cpu_count() or 1))
+
+
