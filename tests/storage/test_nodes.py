@@ -81,7 +81,8 @@ def test_a_node_without_the_token_gets_nothing(nodes):
         proof = two.recv(32)
         one.sendall(b"n" * 32 + proof)
         assert len(one.recv(32)) == 32
-        one.sendall((9).to_bytes(8, "little") + b"\x92\xa4info\xa1x")
+        one.settimeout(10)
+        one.sendall((8).to_bytes(8, "little") + b"\x92\xa4info\xa1x")
         with suppress(ConnectionError):
             assert one.recv(32) == b"", "was answered"
 
