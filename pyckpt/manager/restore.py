@@ -121,7 +121,7 @@ class Restoration:
                     raise NotFound(
                         "checkpoint.missing",
                         f"there is no checkpoint of step {self.step}",
-                        key=f"{self.stores[0].url.rstrip('/')}/{asked}",
+                        key=checkpoint_url(self.stores[0].url, asked),
                         hint="pyckpt.list(store) shows those that exist",
                     )
             rows = [[name, digest, -at] for _, digest, at, name in sorted(found, reverse=True)]

@@ -1,7 +1,8 @@
 """A node's directory, served to the other nodes of one job: a request and an answer at a time, over a socket.
 
 Both ends prove that they know the job's token before anything is asked. What travels is MessagePack in frames whose
-length is bounded; tensors come in pieces of a few MiB, and their digests are checked by whoever reads them.
+length is bounded; tensors come in pieces of a few MiB, straight into the memory that they are for, and their digests
+are checked by whoever reads them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from typing import Any
 
 import msgpack
@@ -29,6 +29,7 @@ FRAME_BYTES = 1 << 30
 ANSWER_SECONDS = 60.0
 CONNECT_SECONDS = 5.0
 _NONCE_BYTES = 32
+"""As many as a proof has."""
 
 
 class NodeServer:
@@ -54,22 +55,28 @@ class NodeServer:
                 accepted, _ = self._socket.accept()
             except OSError:
                 return
-            accepted.settimeout(None)
-            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(accepted.detach())
-            threading.Thread(target=self._serve, args=(connection,), name="pyckpt-node", daemon=True).start()
+            threading.Thread(target=self._serve, args=(accepted,), name="pyckpt-node", daemon=True).start()
 
-    def _serve(self, connection: Connection) -> None:
-        with connection, suppress(OSError, EOFError):
+    def _serve(self, connection: socket.socket) -> None:
+        piece = bytearray(0)
+        with connection, suppress(OSError, ValueError):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if not _meet(connection, self._token, b"server", b"client"):
                 return
+            # A client keeps its connections for as long as it is there.
+            connection.settimeout(None)
             while True:
-                request = msgpack.unpackb(connection.recv_bytes(FRAME_BYTES))
-                connection.send_bytes(msgpack.packb(self._answer(*request)))
+                what, key, *rest = _receive(connection)
+                if what == "read" and not piece:
+                    piece = bytearray(PIECE_BYTES)
+                answer = self._answer(piece, what, key, *rest)
+                _send(connection, answer)
+                if what == "read" and answer[0] == "ok":
+                    connection.sendall(memoryview(piece)[: answer[1]])
 
-    def _answer(self, what: str, key: str, *rest: Any) -> list[Any]:
+    def _answer(self, piece: bytearray, what: str, key: str, *rest: Any) -> list[Any]:
         try:
-            return ["ok", self._do(what, key, *rest)]
+            return ["ok", self._do(piece, what, key, *rest)]
         except ObjectMissing:
             return ["missing", None]
         except AlreadyThere:
@@ -79,15 +86,14 @@ class NodeServer:
         except Exception as error:  # noqa: BLE001 - the other side has to hear of it, whatever it is
             return ["failed", str(error)]
 
-    def _do(self, what: str, key: str, *rest: Any) -> Any:
+    def _do(self, piece: bytearray, what: str, key: str, *rest: Any) -> Any:
         store = self._store
         if what == "read":
             offset, length = rest
             if not 0 <= length <= PIECE_BYTES:
                 raise LimitExceeded("limit.exceeded", f"expected at most {PIECE_BYTES} bytes, found {length}", key=key)
-            data = bytearray(length)
-            store.read_into(key, offset, [memoryview(data)])
-            return data
+            store.read_into(key, offset, [memoryview(piece)[:length]])
+            return length
         if what == "info":
             return _packed(store.info(key))
         if what == "list":
@@ -110,7 +116,7 @@ class NodeClient:
         self.node = node
         self._addresses = tuple(addresses)
         self._token = token
-        self._idle: list[Connection] = []
+        self._idle: list[socket.socket] = []
 
     def info(self, key: str) -> ObjectInfo | None:
         """Size and time of an object, or None."""
@@ -142,25 +148,26 @@ class NodeClient:
         for view in views:
             flat = view.cast("B")
             for at in range(0, len(flat), PIECE_BYTES):
-                length = min(PIECE_BYTES, len(flat) - at)
-                data = self._ask(key, "read", offset, length)
-                if len(data) != length:
-                    message = f"node {self.node} gave {len(data)} bytes instead of {length}"
-                    raise StoreError("store.io", message, key=key)
-                flat[at : at + length] = data
-                offset += length
+                piece = flat[at : at + PIECE_BYTES]
+                self._ask(key, "read", offset, len(piece), into=piece)
+                offset += len(piece)
 
     def close(self) -> None:
         """Ends the connections."""
         while self._idle:
             self._idle.pop().close()
 
-    def _ask(self, key: str, what: str, *rest: object) -> Any:
+    def _ask(self, key: str, what: str, *rest: object, into: memoryview | None = None) -> Any:
+        connection: socket.socket | None = None
         try:
             connection = self._borrow()
-            connection.send_bytes(msgpack.packb([what, key, *rest]))
-            status, value = msgpack.unpackb(_patiently(connection))
-        except (OSError, EOFError) as error:
+            _send(connection, [what, key, *rest])
+            status, value = _receive(connection)
+            if into is not None and status == "ok":
+                _fill(connection, into)
+        except OSError as error:
+            if connection is not None:
+                connection.close()
             raise StoreError("store.io", f"node {self.node} does not answer: {error}", key=key) from error
         self._idle.append(connection)
         if status == "missing":
@@ -173,49 +180,65 @@ class NodeClient:
             raise StoreError("store.io", f"node {self.node}: {value}", key=key)
         return value
 
-    def _borrow(self) -> Connection:
+    def _borrow(self) -> socket.socket:
         try:
             return self._idle.pop()
         except IndexError:
             return self._connect()
 
-    def _connect(self) -> Connection:
+    def _connect(self) -> socket.socket:
         last: OSError | None = None
         for address in self._addresses:
             try:
-                made = socket.create_connection(address, CONNECT_SECONDS)
+                connection = socket.create_connection(address, CONNECT_SECONDS)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                if _meet(connection, self._token, b"client", b"server"):
+                    connection.settimeout(ANSWER_SECONDS)
+                    return connection
             except OSError as error:
                 last = error
                 continue
-            made.settimeout(None)
-            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = Connection(made.detach())
-            if _meet(connection, self._token, b"client", b"server"):
-                return connection
             connection.close()
             last = OSError("it does not know the token of this job")
         raise last or OSError("it has no address")
 
 
-def _meet(connection: Connection, token: bytes, own: bytes, other: bytes) -> bool:
+def _meet(connection: socket.socket, token: bytes, own: bytes, other: bytes) -> bool:
     """Whether the other side knows the token; it learns the same of this one.
 
     The role is part of the proof, so that nobody can hand one side's proof to the other.
     """
+    connection.settimeout(CONNECT_SECONDS)
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    connection.send_bytes(nonce)
-    if not connection.poll(CONNECT_SECONDS):
-        return False
-    connection.send_bytes(_proof(token, own, connection.recv_bytes(_NONCE_BYTES)))
-    if not connection.poll(CONNECT_SECONDS):
-        return False
-    return hmac.compare_digest(connection.recv_bytes(64), _proof(token, other, nonce))
+    connection.sendall(nonce)
+    connection.sendall(_proof(token, own, _exactly(connection, _NONCE_BYTES)))
+    return hmac.compare_digest(_exactly(connection, _NONCE_BYTES), _proof(token, other, nonce))
 
 
-def _patiently(connection: Connection) -> bytes:
-    if not connection.poll(ANSWER_SECONDS):
-        raise OSError(f"no answer within {ANSWER_SECONDS:g} s")
-    return connection.recv_bytes(FRAME_BYTES)
+def _send(connection: socket.socket, message: list[Any]) -> None:
+    data: bytes = msgpack.packb(message)
+    connection.sendall(len(data).to_bytes(8, "little") + data)
+
+
+def _receive(connection: socket.socket) -> Any:
+    length = int.from_bytes(_exactly(connection, 8), "little")
+    if length > FRAME_BYTES:
+        raise OSError(f"expected a message of at most {FRAME_BYTES} bytes, found {length}")
+    return msgpack.unpackb(_exactly(connection, length))
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = bytearray(count)
+    _fill(connection, memoryview(data))
+    return bytes(data)
+
+
+def _fill(connection: socket.socket, view: memoryview) -> None:
+    while view:
+        count = connection.recv_into(view)
+        if not count:
+            raise ConnectionError("the connection has ended")
+        view = view[count:]
 
 
 def _proof(token: bytes, role: bytes, nonce: bytes) -> bytes:
