@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from pyckpt.manager.events import RetentionReport, SaveEvent
 
-__all__ = ["ALREADY", "call", "log_retention", "log_save"]
+__all__ = ["ALREADY", "FULL", "call", "log_retention", "log_save"]
 
 _log = logging.getLogger("pyckpt")
 
 ALREADY = "this very run has saved or restored it"
+FULL = "there were enough saves in flight"
 
 
 def log_save(event: SaveEvent) -> None:

@@ -19,7 +19,7 @@ from pyckpt.errors import RankError, StoreError
 from pyckpt.manager.decide import check_same_step
 from pyckpt.manager.events import SaveEvent
 from pyckpt.manager.flight import Flight, Patience, UnderWay
-from pyckpt.manager.log import ALREADY, call, log_retention, log_save
+from pyckpt.manager.log import ALREADY, FULL, call, log_retention, log_save
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
 from pyckpt.manager.retention import Keeping
@@ -56,6 +56,8 @@ class Wish:
     pin: bool = False
     last: bool = False
     """The run leaves after it: it is done in the call, and nothing is begun after it."""
+    asked: bool = False
+    """Somebody asked for this very save, so that it waits for room whatever ``when_full`` says."""
 
 
 class Saver:
@@ -107,7 +109,7 @@ class Saver:
         """
         name = self._pattern.name_of(wish.step)
         self._rank = self._conversation().rank
-        skipped, error = self._admit(wish, name)
+        skipped, error, fatal = self._admit(wish, name)
         if skipped:
             event = SaveEvent(wish.step, name, None, rank=self._rank, skipped=skipped, metrics=wish.metrics)
             if self._rank == 0:
@@ -134,6 +136,9 @@ class Saver:
             return handle
         self._follow(flight)
         self._tell(flight.followed.result())
+        if error is not None and fatal:
+            self._patience.count(None)
+            raise error
         if error is None and not (wish.last and self._patience.tolerated):
             self._patience.raise_due()
         return handle
@@ -168,8 +173,8 @@ class Saver:
         self._patience.raise_due()
         return b""
 
-    def _admit(self, wish: Wish, name: str) -> tuple[str, StoreError | None]:
-        """Why there is no room for this name, decided by rank 0, or the error that it met; empty and None if there is.
+    def _admit(self, wish: Wish, name: str) -> tuple[str, StoreError | None, bool]:
+        """What rank 0 says: why there is no room for this name, or the error that it met, and whether that is too much.
 
         Raises on all ranks what is due.
         """
@@ -178,19 +183,18 @@ class Saver:
             check_same_step([msgpack.unpackb(each) for each in told])
             if not wish.last:
                 self._patience.raise_due()
-            answer = ["", "", "", ""]
+            skipped, error, fatal = "", ("", "", ""), False
             try:
-                answer[0] = ALREADY if name == self.current else self._retention.admit(name, replace=self._replace)
-            except StoreError as error:
-                if not (self._patience.tolerated if wish.last else self._patience.left()):
-                    raise
-                answer[1:] = error.code, error.message, error.key
-            packed: bytes = msgpack.packb(answer)
+                skipped = ALREADY if name == self.current else self._retention.admit(name, replace=self._replace)
+            except StoreError as met:
+                error = met.code, met.message, met.key
+                fatal = not (self._patience.tolerated if wish.last else self._patience.left())
+            packed: bytes = msgpack.packb([skipped, error, fatal])
             return packed
 
         answer = round_trip(self._conversation(), "admit", lambda: msgpack.packb(wish.step), decide)
-        skipped, code, message, key = msgpack.unpackb(answer)
-        return skipped, StoreError(code, message, key=key) if code else None
+        skipped, (code, message, key), fatal = msgpack.unpackb(answer)
+        return skipped, StoreError(code, message, key=key) if code else None, fatal
 
     def _begin(self, wish: Wish, place: Place) -> SaveHandle:
         handle = facade.save_async(place, wish.state, **self._particulars(wish))
@@ -212,7 +216,12 @@ class Saver:
         return {
             "metadata": {**self._metadata, "step": wish.step, "metrics": wish.metrics, **pinned},
             "assets": self._assets(wish.step) if callable(self._assets) else self._assets,
-            "options": replace(self._options, parent=self.parent, after_sequence=after),
+            "options": replace(
+                self._options,
+                parent=self.parent,
+                after_sequence=after,
+                when_full="wait" if wish.asked else self._options.when_full,
+            ),
         }
 
     def _follow(self, flight: Flight) -> None:
@@ -220,7 +229,9 @@ class Saver:
         rank = self._rank
         event = SaveEvent(flight.step, flight.name, None, rank=rank, metrics=flight.metrics)
         error = flight.handle.committed.exception()
-        if error is not None:
+        if flight.handle.skipped:
+            event = replace(event, skipped=FULL)
+        elif error is not None:
             event = replace(event, error=error)
         else:
             report = flight.handle.committed.result()
@@ -231,7 +242,7 @@ class Saver:
             short = tight(self._store, TIGHT * report.written) if slow else ""
             event = replace(event, report=report, slow=f"{slow}; {short}" if short else slow)
         # What only says that another rank failed is said by rank 0 for all.
-        if rank == 0 or not (error is None or isinstance(error, RankError)):
+        if rank == 0 or not (event.error is None or isinstance(error, RankError)):
             log_save(event)
         flight.ended.set_result(event)
         if rank == 0 and error is None and not self._leaving:
@@ -248,8 +259,9 @@ class Saver:
         return (oldest or 0.0) + FLIGHT_MARGIN if self._background or oldest is not None else 0.0
 
     def _tell(self, event: SaveEvent) -> None:
-        self._patience.count(event.error)
-        if event.error is not None and self.current == event.name:
+        if not event.skipped:
+            self._patience.count(event.error)
+        if event.report is None and self.current == event.name:
             self.current = None
         call("on_save", self._on_save, event)
 
