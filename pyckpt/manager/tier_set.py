@@ -34,6 +34,7 @@ class TierSet:
         """Digests of checkpoints that were found damaged, by tier."""
         self._last: list[TierView | None] = [None for _ in stores]
         self._highest = 0
+        self._looked = False
         self._deleting = threading.Lock()
 
     def look(self, at: int) -> TierView:
@@ -57,7 +58,10 @@ class TierSet:
         return self._last[at] or NOT_SEEN
 
     def look_once(self) -> None:
-        """Lists the tiers that were never listed, if they may be asked; none of them is waited for without end."""
+        """Lists the tiers that were never listed; not again, for one that hangs must not hold up every save."""
+        if self._looked:
+            return
+        self._looked = True
         unseen = [at for at, view in enumerate(self._last) if view is None and self.health[at].ready()]
         looks = [threading.Thread(target=self.look, args=(at,), name="pyckpt-look", daemon=True) for at in unseen]
         for thread in looks:

@@ -420,3 +420,16 @@ def test_what_is_saved_before_preemption_is_copied(place):
         with pytest.raises(pyckpt.Preempted):
             manager.step(1, filled(1))
     assert names(slow) == ["1"]
+
+
+def test_a_tier_that_hangs_does_not_hold_up_saves(place, shaky, monkeypatch):
+    fast, slow, _ = place
+    monkeypatch.setattr("pyckpt.manager.tier_set.LOOK_SECONDS", 1.0)
+    with managing(Tier(fast), Tier(slow), tier_wait=timedelta(seconds=0)) as manager:
+        hanging = threading.Event()
+        shaky[slow].list_names = lambda prefix: hanging.wait(30) and []
+        steps(manager, 1)
+        begin = time.monotonic()
+        steps(manager, 2, 3, 4)
+        assert time.monotonic() - begin < 2.5
+        hanging.set()
