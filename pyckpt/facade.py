@@ -33,7 +33,7 @@ from pyckpt.engine.verify import verify as verify_checkpoint
 from pyckpt.errors import UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.storage.base import Store
-from pyckpt.storage.url import checkpoint_url, open_store, split_url
+from pyckpt.storage.url import Place, checkpoint_url, open_store, split_url
 from pyckpt.version import PROGRAM
 
 __all__ = [
@@ -55,7 +55,7 @@ Url = str | os.PathLike[str]
 
 
 def save(
-    url: Url,
+    url: Url | Place,
     state: Mapping[str, object],
     *,
     metadata: Mapping[str, object] | None = None,
@@ -99,7 +99,7 @@ def save(
 
 
 def save_async(
-    url: Url,
+    url: Url | Place,
     state: Mapping[str, object],
     *,
     metadata: Mapping[str, object] | None = None,
@@ -203,7 +203,7 @@ def load(
 
 
 def load_report(
-    url: Url,
+    url: Url | Place,
     *,
     into: Mapping[str, object] | None = None,
     items: Sequence[str] | None = None,
@@ -253,7 +253,7 @@ def open_(url: Url, *, framework: str = "auto", expect: str | None = None, verif
     return Checkpoint.open(store, name, framework_for(framework).wrap, expect=expect, verify=verify)
 
 
-def verify(url: Url, *, deep: bool = True, progress: Progress | None = None) -> VerifyReport:
+def verify(url: Url | Place, *, deep: bool = True, progress: Progress | None = None) -> VerifyReport:
     """Checks a checkpoint; ``deep`` reads and checks every byte. Damage is listed in the report, never raised."""
     store, name = _locate(url)
     return verify_checkpoint(store, name, deep=deep, threads=default_threads(), progress=progress)
@@ -325,7 +325,9 @@ def diff(a: Url, b: Url, *, values: bool = False) -> DiffReport:
     return diff_checkpoints(open_root(*one), open_root(*two), values=values)
 
 
-def _locate(url: Url, *, io: str = "auto") -> tuple[Store, str]:
+def _locate(url: Url | Place, *, io: str = "auto") -> tuple[Store, str]:
+    if isinstance(url, Place):
+        return url.store, url.name
     store_url, name = split_url(os.fspath(url))
     return open_store(store_url, io=io), name
 

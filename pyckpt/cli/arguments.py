@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from pyckpt.errors import InvalidKey, NotFound, PyckptError, UsageError
+from pyckpt.errors import InvalidKey, NotFound, PyckptError, StoreError, UsageError
 from pyckpt.format.keys import ROOT_NAME, check_checkpoint_name, root_key
 from pyckpt.storage.base import Store
 from pyckpt.storage.local import LocalStore
@@ -44,12 +44,21 @@ def locate(url: str) -> tuple[Store, str]:
     return _open(store_url), name
 
 
-def locate_store(url: str) -> Store:
-    """A store. Raises BadArgument for a checkpoint in its place, NotFound for a directory that isn't there."""
+def locate_store(url: str, *, answers: bool = True) -> Store:
+    """A store. Raises BadArgument for a checkpoint in its place, NotFound for a directory that isn't there.
+
+    With ``answers`` false it may be absent or out of reach.
+    """
     store = _open(url)
-    if isinstance(store, LocalStore) and not os.path.isdir(store.root):
+    if answers and isinstance(store, LocalStore) and not os.path.isdir(store.root):
         raise NotFound("checkpoint.missing", "there is no such directory, hence no store", key=store.root)
-    if store.info(ROOT_NAME) is not None:
+    try:
+        found = store.info(ROOT_NAME)
+    except StoreError:
+        if answers:
+            raise
+        return store
+    if found is not None:
         parent, name = split_url(url)
         raise BadArgument(
             "usage.invalid",

@@ -22,20 +22,30 @@ EPILOG = """\b
 Examples:
   pyckpt list runs/a
   pyckpt list s3://bucket/run --json | jq -r '.checkpoints[0].url'
+  pyckpt list /nvme/run s3://bucket/run file:///cold/run
 
 The newest is the one with the highest sequence. "needs" names the other checkpoints whose objects one uses,
 with "(gone)" behind those that the store no longer has; "pinned" marks those that a manager keeps for ever.
 The age is by this machine's clock. Damaged checkpoints come last and make the exit status 1. With --json:
 store and checkpoints, each with name, url, digest, sequence, created, step, pinned, items, tensors, bytes,
-needs, gone, stands_alone and error."""
+needs, gone, stands_alone and error.
+
+Of several stores each checkpoint is one row, with its state in each: complete (root, manifests and sizes are
+right; pyckpt verify reads the bytes), so many missing objects, damaged, damaged root, copying (no root yet), -
+for absent, unknown where the store doesn't answer. With --json: stores and checkpoints, each with name, digest,
+sequence, created, step, bytes and tiers, a list of store, state, findings and error."""
 
 
 @click.command("list", epilog=EPILOG, short_help="List the checkpoints of a store, newest first.")
-@click.argument("store_url", metavar="STORE")
+@click.argument("store_urls", metavar="STORE...", nargs=-1, required=True)
 @json_option
-def command(store_url: str, *, as_json: bool) -> int:
-    """List the checkpoints of STORE, newest first."""
-    store = locate_store(store_url)
+def command(store_urls: tuple[str, ...], *, as_json: bool) -> int:
+    """List the checkpoints of STORE, newest first; of several, such as the tiers of a run, what each has of them."""
+    if len(store_urls) > 1:
+        from pyckpt.cli.list_tiers import list_tiers
+
+        return list_tiers([locate_store(url, answers=False) for url in store_urls], as_json=as_json)
+    store = locate_store(store_urls[0])
     with working(f"listing {store.url}"):
         listed = list_checkpoints(store)
     present = {each.name for each in listed}

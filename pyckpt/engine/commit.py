@@ -93,6 +93,8 @@ class Commit:
     metadata: Mapping[str, object]
     parent: str | None
     attempt: str = ""
+    after: int = 0
+    """Sequence to exceed, whatever this store holds."""
     carried: Mapping[str, Carried] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
     """Checkpoints in which shards may be referenced: name -> root digest."""
@@ -139,7 +141,7 @@ class Commit:
         return Committed(root, written, size, shards, fresh)
 
     def _root(self, entries: Mapping[str, ItemEntry], external: Mapping[str, str], listed: Sequence[Listed]) -> Root:
-        sequence = 1 + max((each.root.sequence for each in listed if each.root is not None), default=0)
+        sequence = 1 + max([self.after, *(each.root.sequence for each in listed if each.root is not None)])
         if sequence > MAX_JSON_INT:
             raise LimitExceeded(
                 "limit.exceeded",

@@ -13,14 +13,15 @@ from pyckpt.storage.base import Store
 __all__ = ["delete"]
 
 
-def delete(store: Store, name: str) -> str:
+def delete(store: Store, name: str, *, expect: str | None = None) -> str:
     """Removes the root of ``name`` and gives its digest; readers and saves in flight keep the grace period.
 
-    Raises NotFound ``checkpoint.missing``, Corrupt ``root.*`` (a damaged root doesn't say what it reaches; remove the
-    file by hand after a look), Unsupported, UsageError if another checkpoint takes the name meanwhile.
+    ``expect`` is the digest that the root must have. Raises NotFound ``checkpoint.missing``, Corrupt ``root.*`` (a
+    damaged root doesn't say what it reaches; remove the file by hand after a look), Unsupported, UsageError if another
+    checkpoint takes the name meanwhile.
     """
     data = root_bytes(store, name)
-    digest = decode_root(data, for_writing=True, checkpoint=name).digest
+    digest = decode_root(data, for_writing=True, checkpoint=name, expect=expect).digest
     store.put(tombstone_key(name, digest), data)
     with suppress(NotFound):
         if root_bytes(store, name) != data:

@@ -67,6 +67,8 @@ class SaveOptions:
     """What the next call of ``save_async`` does then: wait for the oldest, or save nothing, on all ranks."""
     parent: str | None = None
     """Digest of the checkpoint that this run was restored from."""
+    after_sequence: int = 0
+    """Sequence that the new checkpoint must exceed: the highest of the run that another store than this one holds."""
     reference: str | os.PathLike[str] | None = None
     """An earlier checkpoint of the same store, by URL or name, or ``newest``: shards that are the same there, by the
     digests of all their bytes, are referenced instead of written."""

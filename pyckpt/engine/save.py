@@ -89,7 +89,7 @@ def save(
     """
     phases = Phases()
     collected: list[tuple[ItemState, tuple[Slot, ...]]] = []
-    commit = Commit(store, name, request.program, request.metadata, options.parent)
+    commit = Commit(store, name, request.program, request.metadata, options.parent, after=options.after_sequence)
 
     def collect() -> bytes:
         items = request.collect()

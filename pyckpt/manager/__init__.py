@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from pyckpt.manager.events import PassedOver, Preempted, Restored, RetentionReport, SaveEvent
+from pyckpt.manager.events import PassedOver, Preempted, Restored, RetentionReport, SaveEvent, TierEvent
 from pyckpt.manager.keep import KeepBest, KeepEvery, KeepLast, KeepNamed, KeepPolicy, KeepYounger, Stored
 from pyckpt.manager.manager import CheckpointManager
+from pyckpt.manager.tier import Tier
 from pyckpt.manager.when import (
     AtSteps,
     BeforePreemption,
@@ -42,6 +43,8 @@ __all__ = [
     "SaveEvent",
     "SavePolicy",
     "Stored",
+    "Tier",
+    "TierEvent",
     "all_of",
     "any_of",
 ]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pyckpt.engine.report import LoadReport, SaveReport
 
-__all__ = ["PassedOver", "Preempted", "Restored", "RetentionReport", "SaveEvent"]
+__all__ = ["PassedOver", "Preempted", "Restored", "RetentionReport", "SaveEvent", "TierEvent"]
 
 
 class Preempted(SystemExit):
@@ -61,6 +62,10 @@ class PassedOver:
     code: str
     """A code of the registry of error codes."""
     why: str
+    tier: str = ""
+    """The store that it lies in, where there are several."""
+    digest: str = ""
+    """Of its root; empty if that is damaged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,27 @@ class Restored:
     metadata: Mapping[str, object]
     report: LoadReport | None
     passed: tuple[PassedOver, ...] = ()
-    """Newer checkpoints that are damaged, and damaged roots, of which nobody knows how new they are."""
+    """Newer checkpoints and nearer copies that are damaged; damaged roots, of which nobody knows how new they are."""
+    tier: str = ""
+    """The store that it came from, where there are several."""
 
     @property
     def fresh(self) -> bool:
         """True if the store has no checkpoint of this manager, and nothing was changed."""
         return self.url is None
+
+
+@dataclass(frozen=True, slots=True)
+class TierEvent:
+    """One thing that happened between tiers, as ``on_tier`` gets it in the background, on rank 0."""
+
+    what: Literal["copied", "deleted", "damaged", "blocked"]
+    tier: str
+    """The store that it happened in."""
+    name: str
+    source: str = ""
+    """The store that a copy came from."""
+    bytes: int = 0
+    """Those that a copy had to send."""
+    seconds: float = 0.0
+    why: str = ""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from weakref import WeakSet
 
 from pyckpt.engine.background import SaveHandle, step_back
+from pyckpt.manager import tier_feed  # noqa: F401 - its hook for the interpreter's end has to be set before ours
 from pyckpt.manager.events import SaveEvent
 
 __all__ = ["Flight", "Patience", "UnderWay"]

@@ -27,6 +27,8 @@ class Stored:
     """Marked in its metadata: stays for ever, whatever the policies say."""
     external: tuple[str, ...] = ()
     """Other checkpoints in which parts of it lie."""
+    digest: str = ""
+    """Of its root."""
 
 
 class KeepPolicy(Protocol):

@@ -16,17 +16,21 @@ from pyckpt.engine.options import LoadOptions, SaveOptions
 from pyckpt.errors import UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.manager.decide import Decider
-from pyckpt.manager.events import Preempted, Restored, SaveEvent
+from pyckpt.manager.events import Preempted, Restored, SaveEvent, TierEvent
 from pyckpt.manager.flight import Patience
 from pyckpt.manager.keep import KeepLast, KeepPolicy
 from pyckpt.manager.log import call
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
-from pyckpt.manager.restore import OnDamage, Restoration, RestoreProof
-from pyckpt.manager.retention import Proof, Retention
+from pyckpt.manager.restore import OnDamage, OnOutage, Restoration, RestoreProof
+from pyckpt.manager.retention import Keeping, Proof, Retention
 from pyckpt.manager.saver import Assets, Saver, Wish
 from pyckpt.manager.stored import parse_metrics
+from pyckpt.manager.tier import Tier, open_tiers
+from pyckpt.manager.tier_nodes import Nodes
+from pyckpt.manager.tier_retention import TieredRetention
 from pyckpt.manager.when import BeforePreemption, Every, EveryNSteps, SavePolicy
+from pyckpt.storage.nodes import NodeStore
 from pyckpt.storage.url import open_store
 
 __all__ = ["CheckpointManager"]
@@ -43,8 +47,10 @@ class CheckpointManager:
 
     def __init__(
         self,
-        store: facade.Url,
+        store: facade.Url | None = None,
         *,
+        tiers: Sequence[Tier] = (),
+        tier_wait: timedelta = timedelta(minutes=1),
         save_every_n_steps: int | None = None,
         save_every: timedelta | None = None,
         policies: Sequence[SavePolicy] = (),
@@ -64,6 +70,7 @@ class CheckpointManager:
         slow_factor: float = 3.0,
         on_save: Callable[[SaveEvent], object] | None = None,
         on_restore: Callable[[Restored], object] | None = None,
+        on_tier: Callable[[TierEvent], object] | None = None,
     ) -> None:
         """``policies`` say when to save beside the two shorthands, ``keep`` what to keep beside ``keep_last_n``.
 
@@ -82,12 +89,32 @@ class CheckpointManager:
         if tolerate_failures < 0:
             raise UsageError("usage.invalid", f"tolerate_failures is {tolerate_failures}, expected 0 or more")
         self._options = options or SaveOptions()
-        self._store = open_store(store, io=self._options.io)
         self._pattern = NamePattern(pattern)
+        if (store is None) == (not tiers) or (tiers and (keep_last_n is not None or keep)):
+            raise UsageError(
+                "usage.invalid",
+                "expected either a store, or tiers, each of which says itself what it keeps",
+                key="CheckpointManager",
+            )
+        io = self._options.io
+        self._stores = open_tiers(tiers, io=io) if store is None else (open_store(store, io=io),)
+        self._store = self._stores[0]
         self._items = None if items is None else tuple(items)
         kept = (*([] if keep_last_n is None else [KeepLast(keep_last_n)]), *keep)
         seconds = None if grace is None else grace.total_seconds()
-        self._retention = Retention(self._store, self._pattern, kept, proof=verify_saved, grace=seconds)
+        self._retention: Keeping = Retention(self._store, self._pattern, kept, proof=verify_saved, grace=seconds)
+        if tiers:
+            self._retention = TieredRetention(
+                tiers,
+                self._stores,
+                self._pattern,
+                proof=verify_saved,
+                grace=seconds,
+                options=self._options,
+                replace_names=on_exists == "replace",
+                wait=tier_wait,
+                on_tier=on_tier,
+            )
         self._saver = Saver(
             self._store,
             self._pattern,
@@ -105,6 +132,7 @@ class CheckpointManager:
         self._on_restore = on_restore
         self._previous: int | None = None
         self._talk: Coordinator | None = None
+        self._nodes: Nodes | None = None
         self._closed = False
         asked: tuple[SavePolicy, ...] = (
             *([] if save_every_n_steps is None else [EveryNSteps(save_every_n_steps)]),
@@ -169,6 +197,8 @@ class CheckpointManager:
         step: int | None = None,
         verify: RestoreProof = "load",
         on_damage: OnDamage = "previous",
+        on_outage: OnOutage = "raise",
+        promote: bool = False,
         options: LoadOptions | None = None,
     ) -> Restored:
         """Fills the state from the newest sound checkpoint, or that of ``step``; changes nothing if there is none.
@@ -184,9 +214,17 @@ class CheckpointManager:
                 raise UsageError("usage.invalid", f"found {given!r}, expected one of {', '.join(choices)}")
         self._saver.settle()
         found = Restoration(
-            self._store, self._pattern, self._conversation(), step, verify, on_damage, self._load_options(options)
+            self._stores,
+            self._pattern,
+            self._conversation(),
+            step,
+            verify,
+            on_damage,
+            self._load_options(options),
+            on_outage,
         ).run(self._chosen(state))
-        self._retention.damaged.update(each.name for each in found.passed)
+        if self._conversation().rank == 0:
+            self._retention.after_restore(found, promote=promote)
         self._decider.rest()
         if found.url is not None:
             self._previous = found.step
@@ -223,15 +261,22 @@ class CheckpointManager:
             try:
                 self._saver.leave()
             finally:
-                self._end()
+                self._end(together=False)
 
-    def _end(self) -> None:
+    def _end(self, *, together: bool = True) -> None:
+        """``together``: all ranks come here, so that they can wait for each other."""
         self._closed = True
         self._decider.close()
-        if self._talk is not None:
-            atexit.unregister(self.close)
-            self._talk.close()
-            self._talk = None
+        talk, self._talk = self._talk, None
+        try:
+            # Before the nodes part: what rank 0 still copies may lie on another one.
+            self._retention.close()
+        finally:
+            if self._nodes is not None:
+                self._nodes.close(talk if together else None)
+            if talk is not None:
+                atexit.unregister(self.close)
+                talk.close()
 
     def _wish(
         self,
@@ -267,12 +312,19 @@ class CheckpointManager:
         """With the other ranks, from the first call to ``close``: beginning one anew at every step would cost more."""
         if self._talk is None:
             own = self._options
-            self._talk = framework_for("auto").coordinator(
+            talk = framework_for("auto").coordinator(
                 f"manage {self._store.url} {self._pattern.text}",
                 collective=own.collective,
                 timeout=own.timeout,
                 silence=own.silence,
             )
+            try:
+                if isinstance(self._store, NodeStore):
+                    self._nodes = Nodes(self._store, talk)
+            except BaseException:
+                talk.close()
+                raise
+            self._talk = talk
             atexit.register(self.close)
         return self._talk
 

@@ -14,104 +14,152 @@ from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.load import Loaded
 from pyckpt.engine.options import LoadOptions
 from pyckpt.engine.rounds import round_trip
-from pyckpt.errors import Corrupt, Finding, NotFound, PyckptError, RankError
+from pyckpt.errors import Corrupt, Finding, NotFound, PyckptError, RankError, StoreError
 from pyckpt.manager.events import PassedOver, Restored
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.stored import DAMAGE, own_checkpoints
 from pyckpt.storage.base import Store
-from pyckpt.storage.url import checkpoint_url
+from pyckpt.storage.url import Place, checkpoint_url
 
-__all__ = ["OnDamage", "Restoration", "RestoreProof"]
+__all__ = ["OnDamage", "OnOutage", "Restoration", "RestoreProof"]
 
 _log = logging.getLogger("pyckpt")
 
 RestoreProof = Literal["load", "deep", "none"]
 """``load``: digests of what is read; ``deep``: rank 0 reads every byte before anything is touched; ``none``."""
 OnDamage = Literal["previous", "raise"]
+OnOutage = Literal["raise", "pass"]
+"""``pass``: go by the tiers that can be listed, though another may have something newer."""
 
 _OK, _DAMAGED, _FAILED = "ok", "damaged", "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    name: str
+    digest: str
+    at: int
+    """Number of the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Restoration:
     """One restore. ``step`` asks for that step's checkpoint and no other."""
 
-    store: Store
+    stores: Sequence[Store]
+    """Where it may come from, nearest first."""
     pattern: NamePattern
     coordinator: Coordinator
     step: int | None
     verify: RestoreProof
     on_damage: OnDamage
     options: LoadOptions
+    on_outage: OnOutage = "raise"
 
     def run(self, into: Mapping[str, object]) -> Restored:
         """Fills ``into`` from the newest checkpoint that is sound; without any checkpoint, changes nothing.
 
         Raises Corrupt, with a finding for each, if there are checkpoints and none of them is sound, or one is damaged
-        and ``on_damage`` is ``raise``; NotFound if there is none of ``step``; what a load raises for other reasons.
+        and ``on_damage`` is ``raise``; NotFound if there is none of ``step``; StoreError if a store can't be listed,
+        for it may have the newest; what a load raises for other reasons.
         """
-        names, passed = self._candidates()
+        candidates, passed, outage = self._candidates()
         if passed and self.on_damage == "raise":
             raise _refused(passed)
-        for name in names:
-            trouble = self._proven(name)
+        for at, each in enumerate(candidates):
+            trouble = self._proven(each)
             if trouble is None:
-                loaded = self._load(name, into)
+                loaded = self._load(each, into)
                 if isinstance(loaded, Loaded):
                     return Restored(
-                        self.pattern.step_of(name) or 0,
+                        self.pattern.step_of(each.name) or 0,
                         loaded.report.url,
                         loaded.root.digest,
                         loaded.root.metadata,
                         loaded.report,
                         tuple(passed),
+                        self._tier(each),
                     )
                 trouble = loaded
             passed.append(trouble)
-            if self.on_damage == "raise" or self.step is not None:
+            another = at + 1 < len(candidates) and candidates[at + 1].digest == each.digest
+            if not another and (self.on_damage == "raise" or self.step is not None):
                 raise _refused(passed)
             if self.coordinator.rank == 0:
-                _log.warning("%s is not restored, the one before is tried: %s", name, trouble.why)
+                then = f"its copy in {self._tier(candidates[at + 1])}" if another else "the one before"
+                _log.warning("%s is not restored, %s is tried: %s", self._url(each), then, trouble.why)
+        if outage:
+            raise StoreError("store.io", f"nothing was found, but not all tiers could be listed: {outage}")
         if passed:
             raise _refused(passed)
         return Restored(0, None, None, {}, None)
 
-    def _candidates(self) -> tuple[list[str], list[PassedOver]]:
-        """Names to try, first to last, and what is not even tried."""
+    def _candidates(self) -> tuple[list[_Candidate], list[PassedOver], str]:
+        """What to try, first to last, what is not even tried, and the outage of a store that is passed over."""
 
         def find(_: Sequence[bytes]) -> bytes:
-            own = own_checkpoints(self.store, self.pattern)
-            names = [each.name for each in own.sound]
-            broken = own.broken
-            if self.step is not None:
-                asked = self.pattern.name_of(self.step)
-                names = [name for name in names if name == asked]
-                broken = tuple(each for each in broken if each.name == asked)
-                if not names and not broken:
+            asked = None if self.step is None else self.pattern.name_of(self.step)
+            found: list[tuple[int, str, int, str]] = []
+            broken: list[list[str]] = []
+            outages: list[str] = []
+            for at, store in enumerate(self.stores):
+                try:
+                    own = own_checkpoints(store, self.pattern)
+                except (PyckptError, OSError) as error:
+                    if self.on_outage == "raise":
+                        raise
+                    outages.append(f"{store.url}: {error}")
+                    continue
+                found += [(each.sequence, each.digest, -at, each.name) for each in own.sound]
+                broken += [[each.name, each.code, each.why, self._tier_at(at)] for each in own.broken]
+            if asked is not None:
+                found = [each for each in found if each[3] == asked]
+                broken = [each for each in broken if each[0] == asked]
+                # A copy of an older checkpoint of that name is not what the step is now.
+                found = [each for each in found if each[1] == max(found)[1]]
+                if not found and not broken and not outages:
                     raise NotFound(
                         "checkpoint.missing",
                         f"there is no checkpoint of step {self.step}",
-                        key=checkpoint_url(self.store.url, asked),
+                        key=checkpoint_url(self.stores[0].url, asked),
                         hint="pyckpt.list(store) shows those that exist",
                     )
-            packed: bytes = msgpack.packb([names, [[each.name, each.code, each.why] for each in broken]])
+            rows = [[name, digest, -at] for _, digest, at, name in sorted(found, reverse=True)]
+            packed: bytes = msgpack.packb([rows, broken, "; ".join(outages)])
             return packed
 
-        names, broken = msgpack.unpackb(round_trip(self.coordinator, "find", lambda: b"", find))
+        rows, broken, outage = msgpack.unpackb(round_trip(self.coordinator, "find", lambda: b"", find))
         passed = [PassedOver(*row) for row in broken]
         if self.coordinator.rank == 0:
             for each in passed:
                 _log.warning("%s can't be read and may have been the newest: %s", each.name, each.why)
-        return names, passed
+            if outage:
+                _log.warning("a tier that can't be listed is passed over, and may have the newest: %s", outage)
+        return [_Candidate(*row) for row in rows], passed, outage
 
-    def _proven(self, name: str) -> PassedOver | None:
+    def _tier_at(self, at: int) -> str:
+        return self.stores[at].url if len(self.stores) > 1 else ""
+
+    def _tier(self, candidate: _Candidate) -> str:
+        return self._tier_at(candidate.at)
+
+    def _place(self, candidate: _Candidate) -> Place:
+        return Place(self.stores[candidate.at], candidate.name)
+
+    def _url(self, candidate: _Candidate) -> str:
+        return candidate.name if len(self.stores) == 1 else checkpoint_url(self._tier(candidate), candidate.name)
+
+    def _passed(self, candidate: _Candidate, code: str, why: str) -> PassedOver:
+        return PassedOver(candidate.name, code, why, self._tier(candidate), candidate.digest)
+
+    def _proven(self, candidate: _Candidate) -> PassedOver | None:
         """What a deep verification finds, where one is wanted."""
         if self.verify != "deep":
             return None
 
         def look(_: Sequence[bytes]) -> bytes:
             try:
-                findings = facade.verify(checkpoint_url(self.store.url, name)).findings
+                findings = facade.verify(self._place(candidate)).findings
                 found = [[each.code, str(each)] for each in findings[:1]]
             except NotFound as error:
                 found = [[error.code, str(error)]]
@@ -119,15 +167,15 @@ class Restoration:
             return packed
 
         found = msgpack.unpackb(round_trip(self.coordinator, "verify", lambda: b"", look))
-        return PassedOver(name, *found[0]) if found else None
+        return self._passed(candidate, *found[0]) if found else None
 
-    def _load(self, name: str, into: Mapping[str, object]) -> Loaded | PassedOver:
+    def _load(self, candidate: _Candidate, into: Mapping[str, object]) -> Loaded | PassedOver:
         """Loads on all ranks; gives what is wrong if all that any rank met was damage, and raises otherwise."""
         own: Exception | None = None
         loaded: Loaded | None = None
         options = replace(self.options, verify=False) if self.verify == "none" else self.options
         try:
-            loaded = facade.load_report(checkpoint_url(self.store.url, name), into=into, options=options)
+            loaded = facade.load_report(self._place(candidate), into=into, options=options)
         except Exception as error:  # noqa: BLE001 - the others have to hear of it, whatever it is
             own = error
         answer = round_trip(self.coordinator, "restored", lambda: msgpack.packb(_codes(own)), _verdict)
@@ -135,10 +183,11 @@ class Restoration:
         if verdict == _OK and loaded is not None:
             return loaded
         if verdict == _DAMAGED:
-            return PassedOver(name, code, why)
+            return self._passed(candidate, code, why)
         if own is not None:
             raise own
-        raise RankError("rank.failed", f"{name} could not be loaded on another rank: {why}", key=name)
+        key = candidate.name
+        raise RankError("rank.failed", f"{key} could not be loaded on another rank: {why}", key=key)
 
 
 def _codes(error: Exception | None) -> list[list[str]]:

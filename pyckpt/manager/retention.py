@@ -5,23 +5,44 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Literal
+from typing import Literal, Protocol
 
 from pyckpt.engine.collect import Collected, collect_garbage
 from pyckpt.engine.delete import delete
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.verify import verify
 from pyckpt.format.keys import root_key
-from pyckpt.manager.events import RetentionReport
+from pyckpt.manager.events import Restored, RetentionReport
 from pyckpt.manager.keep import KeepNamed, KeepPolicy, wanted
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.stored import own_checkpoints
 from pyckpt.storage.base import Store
 
-__all__ = ["Proof", "Retention"]
+__all__ = ["Keeping", "Proof", "Retention"]
 
 Proof = Literal["none", "shallow", "deep"]
 """What has to be verified of a checkpoint before another one may go."""
+
+
+class Keeping(Protocol):
+    """What a manager asks before and after a save, on rank 0 alone; ``close`` everywhere."""
+
+    def after_sequence(self) -> int:
+        """What the sequence of the next checkpoint has to exceed, whatever its store holds."""
+
+    def admit(self, name: str, *, replace: bool) -> str:
+        """Makes room for a checkpoint of this name; says why not, if there is none. Raises StoreError."""
+
+    def after_save(
+        self, name: str, *, youngest: Callable[[], float] = ..., superseded: Callable[[], bool] = ...
+    ) -> RetentionReport | None:
+        """What is to be done once a checkpoint has been committed."""
+
+    def after_restore(self, found: Restored, *, promote: bool) -> None:
+        """What is to be done once one has been restored, or none was found."""
+
+    def close(self) -> None:
+        """The end of the manager."""
 
 
 class Retention:
@@ -40,10 +61,23 @@ class Retention:
         self.damaged: set[str] = set()
         """Names that were found damaged; they don't count as kept."""
 
-    def admit(self, name: str, *, replace: bool) -> str:
+    def after_sequence(self) -> int:
+        """Nothing but what the one store holds counts."""
+        return 0
+
+    def after_restore(self, found: Restored, *, promote: bool) -> None:
+        """Remembers what was found damaged."""
+        del promote
+        self.damaged.update(each.name for each in found.passed)
+
+    def close(self) -> None:
+        """Nothing goes on in the background."""
+
+    def admit(self, name: str, *, replace: bool, elsewhere: Callable[[], bool] = lambda: False) -> str:
         """Makes room for a checkpoint of this name; says why not, if there is none. Raises StoreError.
 
-        An earlier one is deleted only if another is left that is sound, as far as is to be proved.
+        An earlier one is deleted only if another is left that is sound, as far as is to be proved, here or
+        ``elsewhere``.
         """
         if self._store.info(root_key(name)) is None:
             return ""
@@ -51,9 +85,9 @@ class Retention:
             return "there is a checkpoint of this name, and on_exists is 'skip'"
         # What else is left must not go meanwhile.
         with self._lock:
-            return self._make_room(name)
+            return self._make_room(name, elsewhere)
 
-    def _make_room(self, name: str) -> str:
+    def _make_room(self, name: str, elsewhere: Callable[[], bool]) -> str:
         if self._store.info(root_key(name)) is None:
             return ""
         own = own_checkpoints(self._store, self._pattern)
@@ -63,7 +97,7 @@ class Retention:
         if here.pinned or any(isinstance(policy, KeepNamed) and name in policy.names for policy in self._keep):
             return "there is a checkpoint of this name that is pinned"
         others = [each for each in own.sound if each.name != name and each.name not in self.damaged]
-        if not any(not self._flaw(each.name) for each in others):
+        if not any(not self._flaw(each.name) for each in others) and not elsewhere():
             return "there is a checkpoint of this name, and no other one that is sound"
         delete(self._store, name)
         self.damaged.discard(name)

@@ -22,10 +22,10 @@ from pyckpt.manager.flight import Flight, Patience, UnderWay
 from pyckpt.manager.log import ALREADY, FULL, call, log_retention, log_save
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
-from pyckpt.manager.retention import Retention
+from pyckpt.manager.retention import Keeping
 from pyckpt.manager.room import tight
 from pyckpt.storage.base import Store
-from pyckpt.storage.url import checkpoint_url
+from pyckpt.storage.url import Place, checkpoint_url
 
 __all__ = ["Assets", "Saver", "Wish"]
 
@@ -68,7 +68,7 @@ class Saver:
         store: Store,
         pattern: NamePattern,
         conversation: Callable[[], Coordinator],
-        retention: Retention,
+        retention: Keeping,
         *,
         options: SaveOptions,
         background: bool,
@@ -118,12 +118,13 @@ class Saver:
             return None
         if self._rank == 0 and (short := tight(self._store, self._written)):
             _log.warning("step %d may not fit: %s, and the last save took %d", wish.step, short, self._written)
+        place = Place(self._store, name)
         url = checkpoint_url(self._store.url, name)
         begins = self._background and not wish.last
         if error is None:
             try:
                 with self._under_way.launching():
-                    handle = self._begin(wish, url) if begins else self._complete(wish, url)
+                    handle = self._begin(wish, place) if begins else self._complete(wish, place)
                 self.current = name
             except Exception as raised:  # noqa: BLE001 - it is counted, and raised if it is one too many
                 begins, handle = False, _failed(url, raised)
@@ -195,15 +196,15 @@ class Saver:
         skipped, (code, message, key), fatal = msgpack.unpackb(answer)
         return skipped, StoreError(code, message, key=key) if code else None, fatal
 
-    def _begin(self, wish: Wish, url: str) -> SaveHandle:
-        handle = facade.save_async(url, wish.state, **self._particulars(wish))
+    def _begin(self, wish: Wish, place: Place) -> SaveHandle:
+        handle = facade.save_async(place, wish.state, **self._particulars(wish))
         # Its error is this manager's to raise, and not that of the next save.
         handle.seen()
         return handle
 
-    def _complete(self, wish: Wish, url: str) -> SaveHandle:
-        handle = SaveHandle(url)
-        report = facade.save(url, wish.state, **self._particulars(wish))
+    def _complete(self, wish: Wish, place: Place) -> SaveHandle:
+        handle = SaveHandle(checkpoint_url(place.store.url, place.name))
+        report = facade.save(place, wish.state, **self._particulars(wish))
         handle.release()
         handle.end(report, None)
         return handle
@@ -211,12 +212,14 @@ class Saver:
     def _particulars(self, wish: Wish) -> _Particulars:
         """What a save is given beside the state."""
         pinned = {"pinned": True} if wish.pin else {}
+        after = self._retention.after_sequence() if self._rank == 0 else 0
         return {
             "metadata": {**self._metadata, "step": wish.step, "metrics": wish.metrics, **pinned},
             "assets": self._assets(wish.step) if callable(self._assets) else self._assets,
             "options": replace(
                 self._options,
                 parent=self.parent,
+                after_sequence=after,
                 when_full="wait" if wish.asked else self._options.when_full,
             ),
         }
@@ -252,7 +255,8 @@ class Saver:
 
     def _youngest_garbage(self) -> float:
         """Age in seconds below which nothing may be collected, because of saves in flight."""
-        return (self._under_way.oldest() or 0.0) + FLIGHT_MARGIN if self._background else 0.0
+        oldest = self._under_way.oldest()
+        return (oldest or 0.0) + FLIGHT_MARGIN if self._background or oldest is not None else 0.0
 
     def _tell(self, event: SaveEvent) -> None:
         if not event.skipped:

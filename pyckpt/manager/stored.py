@@ -65,6 +65,7 @@ def _parse(name: str, step: int, root: Root) -> Stored:
         parse_metrics(metadata.get("metrics")),
         metadata.get("pinned") is True,
         tuple(each.checkpoint for each in root.external),
+        root.digest,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import unquote
 
@@ -14,10 +15,18 @@ from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
 from pyckpt.storage.objects_options import SCHEMES, ObjectOptions
 
-__all__ = ["checkpoint_url", "open_store", "split_url"]
+__all__ = ["Place", "checkpoint_url", "open_store", "split_url"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
 _CHECKPOINT: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A checkpoint in a store that is open already, where a URL would lead to it."""
+
+    store: Store
+    name: str
 
 
 def open_store(

@@ -58,6 +58,17 @@ def test_managed(tmp_path):
     assert "saved step 40" in out
 
 
+def test_tiers(tmp_path):
+    out = run(EXAMPLES / "tiers.py", tmp_path)
+    assert "begins after step 0, from nothing" in out
+    assert f"begins after step 40, from {tmp_path}/bucket" in out
+    assert f"copied step-00000040 from {tmp_path}/bucket to {tmp_path}/nvme" in out
+    *_, nvme, bucket, cold = out.splitlines()
+    assert nvme == f"{tmp_path}/nvme: step-00000060, step-00000050"
+    assert bucket.split(": ")[1] == ", ".join(f"step-{step:08d}" for step in range(60, 0, -10))
+    assert cold.split(": ")[1] == ", ".join(f"step-{step:08d}" for step in (60, 40, 20))
+
+
 def test_resume(tmp_path):
     out = run(EXAMPLES / "resume.py", tmp_path, 40)
     assert "starting afresh" in out
