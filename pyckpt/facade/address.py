@@ -14,10 +14,10 @@ Url = str | os.PathLike[str]
 
 def locate(url: Url, *, io: str = "auto") -> tuple[Store, str]:
     """The store of a checkpoint's URL, and the checkpoint's name there."""
-    store_url, name = split_url(os.fspath(url))
+    store_url, name = split_url(url)
     return open_store(store_url, io=io), name
 
 
 def store_at(url: Url) -> Store:
     """The store of a store's URL."""
-    return open_store(os.fspath(url))
+    return open_store(url)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
 from pyckpt.engine.copy import copy_checkpoint
 from pyckpt.engine.delete import delete as delete_checkpoint
@@ -14,7 +16,7 @@ from pyckpt.engine.report import CopyReport, VerifyReport
 from pyckpt.engine.threads import default_threads
 from pyckpt.engine.verify import verify as verify_checkpoint
 from pyckpt.facade.address import Url, locate, store_at
-from pyckpt.storage.url import checkpoint_url
+from pyckpt.storage.url import checkpoint_url, names_store
 
 __all__ = ["copy", "delete", "diff", "gc", "latest", "list_", "verify"]
 
@@ -52,10 +54,10 @@ def copy(
 
     What it uses of other checkpoints comes along under the same names. Every digest is checked on the way. A copy that
     was broken off goes on where it stopped; ``verify=False`` believes what it finds there by its size. ``dst`` names
-    the copy, such as ``s3://bucket/run/step_10``.
+    the copy, such as ``s3://bucket/run/step_10``; one that ends with ``/`` is a store, and the name stays.
     """
     source, name = locate(src)
-    target, target_name = locate(dst)
+    target, target_name = locate(checkpoint_url(os.fspath(dst), name) if names_store(dst) else dst)
     return copy_checkpoint(
         source,
         name,
