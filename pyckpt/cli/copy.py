@@ -15,7 +15,7 @@ from pyckpt.engine.listing import list_checkpoints, newest
 from pyckpt.engine.report import CopyReport
 from pyckpt.errors import NotFound, PyckptError
 from pyckpt.storage.base import Store
-from pyckpt.storage.url import checkpoint_url
+from pyckpt.storage.url import checkpoint_url, names_store
 
 __all__ = ["command"]
 
@@ -102,7 +102,7 @@ def _jobs(
     """What is to be copied, and what can't be, as its root is damaged."""
     if not (everything or only_newest):
         origin, name = locate(source)
-        place, target_name = locate(target if not target.endswith("/") else target + name)
+        place, target_name = locate(checkpoint_url(target, name) if names_store(target) else target)
         return [(origin, name, place, target_name)], []
     origin = locate_store(source)
     place, _ = locate(checkpoint_url(target, "any"))

@@ -50,6 +50,15 @@ class SaveHandle:
         self.progress = 0, 0
         """Bytes written and bytes to write, of this rank; 0 of 0 until that is planned."""
 
+    def __repr__(self) -> str:
+        if self.skipped:
+            state = "skipped"
+        elif self.done():
+            state = "committed" if self.committed.exception() is None else "failed"
+        else:
+            state = "staged" if self.staged.done() else "being copied"
+        return f"<SaveHandle {self.url!r}: {state}>"
+
     def seconds(self) -> float:
         """Seconds since the call began."""
         return time.perf_counter() - self._begun

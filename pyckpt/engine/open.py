@@ -96,7 +96,7 @@ def root_bytes(store: Store, name: str) -> bytes:
             "checkpoint.missing",
             "there is no committed checkpoint of this name",
             key=checkpoint_url(store.url, name),
-            hint="pyckpt.list(store) shows those that exist",
+            hint="the last part of a URL names the checkpoint; pyckpt.list(store) shows those that exist",
         ) from error
 
 

@@ -167,8 +167,14 @@ class LoadOptions:
 
     def __post_init__(self) -> None:
         """Refuses values outside their range: UsageError ``usage.invalid``."""
-        if self.replicas not in ("read", "exchange", "auto"):
-            raise UsageError("usage.invalid", f"replicas is {self.replicas!r}, expected read, exchange or auto")
+        for name, given, choices in (
+            ("replicas", self.replicas, ("read", "exchange", "auto")),
+            ("dtype", self.dtype, ("error", "widen", "cast")),
+            ("on_resize", self.on_resize, ("error", "nearest", "reseed")),
+            ("framework", self.framework, ("auto", "torch", "numpy")),
+        ):
+            if given not in choices:
+                raise UsageError("usage.invalid", f"{name} is {given!r}, expected one of {', '.join(choices)}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -104,6 +104,11 @@ class KeepYounger:
 
     age: timedelta
 
+    def __post_init__(self) -> None:
+        """UsageError ``usage.invalid`` for what is no timedelta."""
+        if not isinstance(self.age, timedelta):
+            raise UsageError("usage.invalid", f"age is {self.age}, expected a timedelta", key="KeepYounger")
+
     def keep(self, stored: Sequence[Stored]) -> set[str]:
         """Their names; one whose time is not known counts as young."""
         times = [each.created for each in stored if each.created is not None]

@@ -15,6 +15,7 @@ from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.options import LoadOptions, SaveOptions
 from pyckpt.errors import UsageError
 from pyckpt.frameworks import framework_for
+from pyckpt.manager.arguments import check_policies
 from pyckpt.manager.decide import Decider
 from pyckpt.manager.events import Preempted, Restored, SaveEvent, TierEvent
 from pyckpt.manager.flight import Patience
@@ -88,6 +89,10 @@ class CheckpointManager:
                 raise UsageError("usage.invalid", f"found {given!r}, expected one of {', '.join(choices)}")
         if tolerate_failures < 0:
             raise UsageError("usage.invalid", f"tolerate_failures is {tolerate_failures}, expected 0 or more")
+        check_policies("policies", policies, "needs", "should_save")
+        check_policies("keep", keep, "keep")
+        if not (grace is None or isinstance(grace, timedelta)):
+            raise UsageError("usage.invalid", f"found {grace!r}, expected a timedelta or None", key="grace")
         self._options = options or SaveOptions()
         self._pattern = NamePattern(pattern)
         if (store is None) == (not tiers) or (tiers and (keep_last_n is not None or keep)):
@@ -141,6 +146,7 @@ class CheckpointManager:
         )
         self._preemption = preemption
         self._decider = Decider(asked, preemption)
+        self._idle = not asked and preemption is None
 
     def step(
         self, step: int, state: Mapping[str, object], metrics: Mapping[str, object] | None = None
@@ -151,6 +157,9 @@ class CheckpointManager:
         after the save that a preemption asked for, and the errors of saves, those of the background included.
         """
         self._check_open()
+        if self._idle:
+            self._idle = False
+            _log.warning("nothing says when to save: give the manager save_every_n_steps=, save_every= or policies=")
         self._saver.hear()
         if self._talk is not None and self._talk.size == 1 and self._preemption is None:
             self._saver.raise_due()
@@ -204,9 +213,8 @@ class CheckpointManager:
         """Fills the state from the newest sound checkpoint, or that of ``step``; changes nothing if there is none.
 
         Saves in flight are waited for. A damaged checkpoint is passed over for the one before, or refused, as
-        ``on_damage`` says. If all are damaged
-        it is an error, never a fresh start. Raises Corrupt, NotFound, and what ``pyckpt.load`` raises; after Corrupt
-        the state may hold anything.
+        ``on_damage`` says. If all are damaged it is an error, never a fresh start. Raises Corrupt, NotFound, and what
+        ``pyckpt.load`` raises; after Corrupt the state may hold anything.
         """
         self._check_open()
         for given, choices in ((verify, ("load", "deep", "none")), (on_damage, ("previous", "raise"))):
@@ -299,7 +307,7 @@ class CheckpointManager:
                 "usage.invalid",
                 f"the state has no item {', '.join(map(repr, missing))}",
                 key=missing[0],
-                hint=f"the manager's items are: {', '.join(self._items)}",
+                hint=f"items of the state are: {', '.join(state)}; items= of the manager: {', '.join(self._items)}",
             )
         return {item: state[item] for item in self._items}
 

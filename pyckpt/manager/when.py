@@ -100,9 +100,11 @@ class Every:
     needs: Needs = Needs(clock=True)
 
     def __post_init__(self) -> None:
-        """UsageError ``usage.invalid`` for a negative period."""
-        if self.period < timedelta(0):
-            raise UsageError("usage.invalid", f"period is {self.period}, expected 0 or more", key="Every")
+        """UsageError ``usage.invalid`` for a negative period, or for what is no timedelta."""
+        if not isinstance(self.period, timedelta) or self.period < timedelta(0):
+            raise UsageError(
+                "usage.invalid", f"period is {self.period}, expected a timedelta of 0 or more", key="Every"
+            )
 
     def should_save(self, moment: Moment) -> bool:
         """Whether the period is over."""

@@ -53,7 +53,11 @@ class FsspecStore:
             try:
                 self._fs, path = fsspec.core.url_to_fs(where, **options)
             except (ImportError, ValueError) as error:
-                raise UsageError("usage.invalid", f"fsspec cannot open {where!r}: {error}") from error
+                raise UsageError(
+                    "usage.invalid",
+                    f"fsspec cannot open {where!r}: {error}",
+                    hint="install the package that has this scheme, or register your own with fsspec",
+                ) from error
             self.url = where.rstrip("/")
         else:
             if options:

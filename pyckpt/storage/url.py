@@ -15,7 +15,7 @@ from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
 from pyckpt.storage.objects_options import SCHEMES, ObjectOptions
 
-__all__ = ["Place", "checkpoint_url", "open_store", "split_url"]
+__all__ = ["Place", "checkpoint_url", "names_store", "open_store", "split_url"]
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.:-]*)://")
 _CHECKPOINT: Final = re.compile(r"[A-Za-z0-9._-]{1,128}")
@@ -95,10 +95,17 @@ def checkpoint_url(store: str, name: str) -> str:
     return f"{store[: len(store) - len(rest) - len(query)]}{rest.rstrip('/')}/{name}{query}"
 
 
+def names_store(url: str | os.PathLike[str]) -> bool:
+    """Whether a URL ends with ``/``: where a checkpoint is to be put, that is a store, and the name is open."""
+    path, _ = _split_query(*_split_scheme(_text(url)))
+    return path.endswith("/")
+
+
 def _text(url: str | os.PathLike[str]) -> str:
     text = os.fspath(url) if isinstance(url, str | os.PathLike) else None
     if not isinstance(text, str) or not text or "\0" in text:
-        raise UsageError("usage.invalid", f"expected a path or URL, found {url!r}")
+        hint = "pyckpt.latest gives None where a store has no checkpoint" if url is None else ""
+        raise UsageError("usage.invalid", f"expected a path or URL, found {url!r}", hint=hint)
     return text
 
 

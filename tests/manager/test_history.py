@@ -356,7 +356,7 @@ def test_histories(monkeypatch):
     def through_faults(url, **options):
         return STORES.get(str(url)) or opened(url, **options)
 
-    monkeypatch.setattr("pyckpt.facade.open_store", through_faults)
+    monkeypatch.setattr("pyckpt.facade.address.open_store", through_faults)
     monkeypatch.setattr("pyckpt.manager.manager.open_store", through_faults)
     monkeypatch.setattr("pyckpt.frameworks._torch_wanted", lambda: False)
     monkeypatch.setattr("pyckpt.engine.listing._log.disabled", True)

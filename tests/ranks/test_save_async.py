@@ -42,20 +42,20 @@ class SlowStore:
 
 
 def slow_down(seconds):
-    from pyckpt import facade
     from pyckpt.engine import writer
+    from pyckpt.facade import address
 
-    opened, proved = facade.open_store, writer.fingerprints
+    opened, proved = address.open_store, writer.fingerprints
 
     def late_prints(*args, **more):
         time.sleep(seconds / 2)
         return proved(*args, **more)
 
-    facade.open_store = lambda url, **more: SlowStore(opened(url, **more), seconds)
+    address.open_store = lambda url, **more: SlowStore(opened(url, **more), seconds)
     writer.fingerprints = late_prints
 
     def undo():
-        facade.open_store, writer.fingerprints = opened, proved
+        address.open_store, writer.fingerprints = opened, proved
 
     return undo
 

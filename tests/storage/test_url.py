@@ -11,7 +11,7 @@ from pyckpt.errors import InvalidKey, UsageError
 from pyckpt.storage.fsspec_store import FsspecStore
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
-from pyckpt.storage.url import open_store, split_url
+from pyckpt.storage.url import names_store, open_store, split_url
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,13 @@ def test_open_refuses(url, options):
 def test_open_refuses_names(url):
     with pytest.raises(InvalidKey):
         open_store(url)
+
+
+@pytest.mark.parametrize("url", ["run/", "s3://bucket/run/", "s3://bucket/run/?region=eu-1", "file:///run/"])
+def test_names_a_store(url):
+    assert names_store(url)
+
+
+@pytest.mark.parametrize("url", ["run/step-1", "s3://bucket/run/step-1?endpoint=http://host/", "memory://run/step-1"])
+def test_names_a_checkpoint(url):
+    assert not names_store(url)

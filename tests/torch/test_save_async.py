@@ -19,10 +19,10 @@ import torch
 from torch import nn
 
 import pyckpt
-from pyckpt import facade
 from pyckpt.engine.background import flights
 from pyckpt.engine.staging_memory import StagingMemory, staging_memory
 from pyckpt.errors import AlreadyExists, SaveAborted, UsageError
+from pyckpt.facade import address
 
 
 class HeldStore:
@@ -48,15 +48,15 @@ class HeldStore:
 def held(monkeypatch):
     """``held()`` holds the store of the next save."""
     stores = []
-    real = facade.open_store
+    real = address.open_store
 
     def hold(error=None):
         def open_held(url, **more):
-            monkeypatch.setattr(facade, "open_store", real)
+            monkeypatch.setattr(address, "open_store", real)
             stores.append(HeldStore(real(url, **more), error))
             return stores[-1]
 
-        monkeypatch.setattr(facade, "open_store", open_held)
+        monkeypatch.setattr(address, "open_store", open_held)
         return lambda: stores[-1]
 
     yield hold
@@ -307,7 +307,6 @@ def run(code, store, **more):
 
 SLOW = """
     import sys, time, threading, numpy as np, pyckpt
-    from pyckpt import facade
     from pyckpt.storage.local import LocalStore
     create = LocalStore.create_writer
     def slow(self, key, size):

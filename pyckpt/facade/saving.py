@@ -1,57 +1,29 @@
-"""The calls that most users need: save, save_async, load, open, verify, list, latest, copy, delete, diff."""
+"""Calls that save: save, save_async."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import Any
 
 from pyckpt.engine.background import SaveHandle, flights
-from pyckpt.engine.checkpoint import Checkpoint
-from pyckpt.engine.collect import GRACE_SECONDS, Collected, collect_garbage
-from pyckpt.engine.copy import copy_checkpoint
-from pyckpt.engine.delete import delete as delete_checkpoint
-from pyckpt.engine.diff import DiffReport
-from pyckpt.engine.diff import diff as diff_checkpoints
 from pyckpt.engine.leaves import ItemState
-from pyckpt.engine.listing import list_checkpoints, newest
-from pyckpt.engine.load import Loaded
-from pyckpt.engine.load import load as load_checkpoint
-from pyckpt.engine.open import open_root
-from pyckpt.engine.options import LoadOptions, Progress, SaveOptions
+from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.pause import no_cycle_collection
-from pyckpt.engine.report import CopyReport, SaveReport, VerifyReport
+from pyckpt.engine.report import SaveReport
 from pyckpt.engine.save import Request
 from pyckpt.engine.save import save as save_checkpoint
 from pyckpt.engine.save_snapshot import save_snapshot
 from pyckpt.engine.snapshot import Snapshot, take_snapshot
 from pyckpt.engine.staging_memory import staging_memory
 from pyckpt.engine.threads import default_threads
-from pyckpt.engine.verify import verify as verify_checkpoint
 from pyckpt.errors import UsageError
+from pyckpt.facade.address import Url, locate
 from pyckpt.frameworks import framework_for
-from pyckpt.storage.base import Store
-from pyckpt.storage.url import Place, checkpoint_url, open_store, split_url
+from pyckpt.storage.url import Place, checkpoint_url
 from pyckpt.version import PROGRAM
 
-__all__ = [
-    "copy",
-    "delete",
-    "diff",
-    "gc",
-    "latest",
-    "list_",
-    "load",
-    "load_report",
-    "open_",
-    "save",
-    "save_async",
-    "verify",
-]
-
-Url = str | os.PathLike[str]
+__all__ = ["save", "save_async"]
 
 
 def save(
@@ -72,7 +44,7 @@ def save(
     ``save_async`` began. Raises PyckptError with a code; see ``pyckpt.errors``.
     """
     options = options or SaveOptions()
-    store, name = _locate(url, io=options.io)
+    store, name = locate(url, io=options.io)
     framework = framework_for("auto")
     missed = flights.make_room(1)
     coordinator = framework.coordinator(
@@ -124,7 +96,7 @@ def save_async(
             key="layout",
             hint="use save for layout='whole' or whole=, or export the checkpoint afterwards",
         )
-    store, name = _locate(url, io=options.io)
+    store, name = locate(url, io=options.io)
     handle = SaveHandle(checkpoint_url(store.url, name))
     framework = framework_for("auto")
     skips = options.when_full == "skip"
@@ -182,154 +154,6 @@ def save_async(
     if snapshot.live:
         handle.stay()
     return handle
-
-
-def load(
-    url: Url,
-    *,
-    into: Mapping[str, object] | None = None,
-    items: Sequence[str] | None = None,
-    device: object = None,
-    options: LoadOptions | None = None,
-    layout: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Loads a checkpoint: in place into the objects of ``into``, or ``items`` (default: all) as fresh values.
-
-    Every rank passes its own objects, in whatever layout they have now. Nothing is changed unless everything fits; the
-    error lists all mismatches. Gives item name -> the filled object or the fresh value.
-    """
-    loaded = load_report(url, into=into, items=items, device=device, options=options, layout=layout)
-    return dict(loaded.values)
-
-
-def load_report(
-    url: Url | Place,
-    *,
-    into: Mapping[str, object] | None = None,
-    items: Sequence[str] | None = None,
-    device: object = None,
-    options: LoadOptions | None = None,
-    layout: Mapping[str, Any] | None = None,
-) -> Loaded:
-    """Like ``load``, and gives the report and the root as well."""
-    options = options or LoadOptions()
-    if into is not None and items is not None:
-        strangers = sorted(set(items) - set(into))
-        if strangers:
-            raise UsageError("usage.invalid", f"items that into has no target for: {', '.join(strangers)}")
-        into = {item: into[item] for item in items}
-    store, name = _locate(url)
-    if into is not None:
-        # What is filled may be what a save in the background still reads.
-        flights.until_staged()
-    framework = framework_for(options.framework, device=device)
-    coordinator = framework.coordinator(
-        f"load {store.url} {name}", collective=options.collective, timeout=options.timeout, silence=options.silence
-    )
-    try:
-        binders = None if into is None else partial(framework.binders, into, coordinator, options, layout or {})
-        with no_cycle_collection():
-            return load_checkpoint(
-                store,
-                name,
-                binders,
-                framework.fresh(device),
-                items=items,
-                options=options,
-                coordinator=coordinator,
-                exchanger=framework.exchanger(),
-            )
-    finally:
-        coordinator.close()
-
-
-def open_(url: Url, *, framework: str = "auto", expect: str | None = None, verify: bool = True) -> Checkpoint:
-    """Opens a checkpoint lazily: ``open(url)["policy_model"]["layers.0.weight"][0:128]`` reads just those rows.
-
-    ``expect`` is the digest that the root must have, if the caller knows it. ``verify=False`` leaves the digests of
-    tensor data unchecked. Files kept with an item: ``open(url).asset("policy_model", "config.json")``.
-    """
-    store, name = _locate(url)
-    return Checkpoint.open(store, name, framework_for(framework).wrap, expect=expect, verify=verify)
-
-
-def verify(url: Url | Place, *, deep: bool = True, progress: Progress | None = None) -> VerifyReport:
-    """Checks a checkpoint; ``deep`` reads and checks every byte. Damage is listed in the report, never raised."""
-    store, name = _locate(url)
-    return verify_checkpoint(store, name, deep=deep, threads=default_threads(), progress=progress)
-
-
-def list_(store: Url) -> list[str]:
-    """URLs of the committed checkpoints of a store, newest first. Those with a damaged root are not listed."""
-    opened = open_store(os.fspath(store))
-    return [checkpoint_url(opened.url, each.name) for each in list_checkpoints(opened) if each.root is not None]
-
-
-def latest(store: Url) -> str | None:
-    """URL of the newest committed checkpoint (highest sequence), or None."""
-    opened = open_store(os.fspath(store))
-    found = newest(opened)
-    return None if found is None else checkpoint_url(opened.url, found.name)
-
-
-def copy(
-    src: Url,
-    dst: Url,
-    *,
-    standalone: bool = False,
-    verify: bool = True,
-    accept_weak_store: bool = False,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> CopyReport:
-    """Copies a checkpoint to another store or name, byte for byte: the copy has the same root digest.
-
-    What it uses of other checkpoints comes along under the same names. Every digest is checked on the way. A copy that
-    was broken off goes on where it stopped; ``verify=False`` believes what it finds there by its size. ``dst`` names
-    the copy, such as ``s3://bucket/run/step_10``.
-    """
-    source, name = _locate(src)
-    target, target_name = _locate(dst)
-    return copy_checkpoint(
-        source,
-        name,
-        target,
-        target_name=target_name,
-        standalone=standalone,
-        verify=verify,
-        accept_weak_store=accept_weak_store,
-        threads=threads,
-        progress=progress,
-    )
-
-
-def delete(url: Url, *, grace: float | None = None) -> None:
-    """Deletes a checkpoint: it is gone at once; its bytes go with garbage collection after the grace period.
-
-    With ``grace`` in seconds, its unreachable bytes that are older than this are collected right away.
-    """
-    store, name = _locate(url)
-    delete_checkpoint(store, name)
-    if grace is not None:
-        collect_garbage(store, grace=grace, only=lambda each: each == name)
-
-
-def gc(store: Url, *, grace: float = GRACE_SECONDS, dry_run: bool = False) -> Collected:
-    """Removes what no checkpoint of the store reaches and what is older than ``grace`` seconds."""
-    return collect_garbage(open_store(os.fspath(store)), grace=grace, dry_run=dry_run)
-
-
-def diff(a: Url, b: Url, *, values: bool = False) -> DiffReport:
-    """What differs between two checkpoints; ``values`` reads tensors that digests can't compare."""
-    one, two = _locate(a), _locate(b)
-    return diff_checkpoints(open_root(*one), open_root(*two), values=values)
-
-
-def _locate(url: Url | Place, *, io: str = "auto") -> tuple[Store, str]:
-    if isinstance(url, Place):
-        return url.store, url.name
-    store_url, name = split_url(os.fspath(url))
-    return open_store(store_url, io=io), name
 
 
 def _raise(error: BaseException | None) -> None:
