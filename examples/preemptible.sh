@@ -1,5 +1,7 @@
 #!/bin/sh
-# Runs preemptible.py under torchrun and ends with 75 where it was told to stop: run me again. STORE, STEPS, RANKS.
+# Runs preemptible.py under torchrun and ends with 75 where it was told to stop: run me again.
+#
+#     STORE=runs/a STEPS=1000 RANKS=4 sh examples/preemptible.sh
 #
 # The ranks are told directly. torchrun, told to stop, would kill them after 30 seconds, saved or not, and ends with
 # a status of its own. It gets its own session, because some executors signal the whole process group.

@@ -30,7 +30,7 @@ Examples:
 A copy has the same digest; what it uses of other checkpoints comes along. Every byte is checked on the way. A
 copy that was broken off goes on where it stopped. A DST that ends with / is a store, and the name stays. With
 --standalone it becomes a checkpoint of its own, which needs no other. With --json: copies, each with url,
-source, digest, checkpoints, already_there, objects, sent, found, unchecked and seconds, or source and error."""
+source, digest, checkpoints, already_there, objects, sent, found, unchecked, weak and seconds, or source and error."""
 
 
 @click.command("copy", epilog=EPILOG, short_help="Copy a checkpoint into another store.")
@@ -141,6 +141,7 @@ def _described(report: CopyReport) -> dict[str, Any]:
         "sent": report.sent,
         "found": report.found,
         "unchecked": report.unchecked,
+        "weak": report.weak,
         "seconds": round(report.seconds, 6),
     }
 

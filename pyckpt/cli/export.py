@@ -36,7 +36,7 @@ _SHOWN = 10
 
 @click.command("export", epilog=EPILOG, short_help="Write a model for other programs.")
 @click.option("--to", "form", type=click.Choice(["hf"]), required=True, help="hf: a Hugging Face directory.")
-@click.argument("checkpoint")
+@click.argument("checkpoint", metavar="URL")
 @click.argument("out", type=click.Path())
 @click.option("--item", metavar="NAME", help="The item to export, if several are models.")
 @click.option("--dtype", metavar="NAME", help="Cast floating-point tensors, to bfloat16 say.")
@@ -62,7 +62,7 @@ def command(
     verify: bool,
     as_json: bool,
 ) -> int:
-    """Write a model of CHECKPOINT to the directory OUT, from any number of ranks and any layout."""
+    """Write a model of the checkpoint URL to the directory OUT, from any number of ranks and any layout."""
     del form
     store, name = locate(checkpoint)
     from pyckpt.interop.hf import export

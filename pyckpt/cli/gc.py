@@ -36,7 +36,7 @@ _FIRST: Final = 20
     type=DURATION,
     default=GRACE_SECONDS,
     metavar="TIME",
-    help="Keep what is younger: seconds, or 30m, 1h, 2d. Default 1d.",
+    help="Keep what is younger: seconds, or 30m, 1h, 2d.  [default: 1d]",
 )
 @click.option("--dry-run", is_flag=True, help="Remove nothing, say what would be removed, what not, and why.")
 @all_option

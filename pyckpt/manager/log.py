@@ -25,8 +25,8 @@ def log_save(event: SaveEvent) -> None:
         _log.log(level, "step %d is not saved as %s: %s", event.step, event.name, event.skipped)
         return
     report = event.report
-    kept = f", {report.referenced} of them in earlier checkpoints," if report.referenced else ""
-    parts = [f"saved step {event.step} as {report.url}: {report.bytes} bytes{kept} in {report.seconds:.2f} s"]
+    shared = f" ({report.written} written, {report.referenced} referenced)" if report.referenced else ""
+    parts = [f"saved step {event.step} as {report.url}: {report.bytes} bytes{shared} in {report.seconds:.2f} s"]
     parts += [event.slow] if event.slow else []
     parts += list(report.warnings)
     _log.log(logging.WARNING if len(parts) > 1 else logging.INFO, "%s", "; ".join(parts))

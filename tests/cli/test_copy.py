@@ -16,6 +16,7 @@ KEYS = {
     "sent",
     "found",
     "unchecked",
+    "weak",
     "seconds",
 }
 

@@ -98,8 +98,6 @@ def _check_call(model: object, layout: object, options: LoadOptions) -> None:
 
     if not isinstance(model, nn.Module):
         raise UsageError("usage.invalid", f"the model is a {type(model).__name__}, expected a torch.nn.Module")
-    if options.dtype not in ("error", "widen", "cast"):
-        raise UsageError("usage.invalid", f"dtype is {options.dtype!r}, expected error, widen or cast")
     if options.expect is not None:
         raise UsageError("usage.invalid", "expect is the digest of a checkpoint's root; this directory has none")
     if layout is None:
