@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -45,6 +46,8 @@ def run(argv: Sequence[str]) -> int:
     # Libraries are imported once, here; workers are forked from this process, which computes nothing with them.
     _import_shared(own)
     chosen = _choose(arguments, own)
+    # What was begun is removed, too, when the run is ended from outside.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scratch = _scratch(own)
     began, begin, load_begin = _now(), time.perf_counter(), load_average()
     results = []
@@ -139,6 +142,8 @@ def _fits(case: Case, own: Fleet) -> bool:
 
 
 def _require_cuda() -> None:
+    # Without it, the question alone would keep forked processes from using a device.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     import torch
 
     if not torch.cuda.is_available():

@@ -9,6 +9,15 @@ from benchmarks.harness.tables import Row, limit_of, rows, settings
 
 __all__ = ["markdown"]
 
+_TITLES = {
+    "save": "Save",
+    "load": "Load",
+    "part": "Load of one tensor from the middle",
+    "warm load": "Load, warm page cache",
+    "stall": "Call of a save in the background",
+    "beside": "A training loop with saves in the background",
+    "work": "Work",
+}
 HEADINGS = (
     "arm", "median s", "min", "max", "GB/s", "of the limit", "pyckpt is x as fast", "peak MiB", "CPU s", "read MB",
     "written MB",
@@ -73,9 +82,9 @@ def _step(case: CaseResult, step: str) -> Iterator[str]:
 
 
 def _title(case: CaseResult, step: str) -> str:
-    what = {"save": "Save", "load": "Load", "warm load": "Load, warm page cache", "work": "Work"}.get(step, step)
+    what = _TITLES.get(step, step)
     if case.where == "disk":
-        what += {"save": ", durable", "load": ", cold page cache"}.get(step, "")
+        what += {"save": ", durable", "load": ", cold page cache", "part": ", cold page cache"}.get(step, "")
     return what
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from benchmarks.harness.arms import ArmSpec, chosen, commits, manifests
+from benchmarks.harness.arms import ArmSpec, backgrounds, chosen, commits, manifests
 from benchmarks.harness.case import Case
 from benchmarks.harness.workloads import Layout, Workload, llama, many, one
 
@@ -18,6 +18,7 @@ _ON_DISK = ("raw *", "pyckpt*", *_PEERS)
 _IN_MEMORY = ("raw buffered", *(f"pyckpt{each}" for each in ("", " sha256", " without*", " zstd", " planes")), *_PEERS)
 _RANKS = ("raw *", "pyckpt", "DCP ? thread*", "torch_checkpointing")
 _SMALL = ("raw buffered", "pyckpt", "pyckpt without digests", *_PEERS)
+_PART = ("raw buffered", "pyckpt", "torch.save", "safetensors", "DCP 1 thread")
 _TINY = ("raw buffered", "pyckpt", "torch.save", "safetensors", "DCP 1 thread")
 _WORK = ("memcpy*", "blake3*", "sha256*", "xxh3*")
 
@@ -32,11 +33,13 @@ def _full(ranks: int, nbytes: int | None) -> list[Case]:
     return [
         *_limits(model),
         Case("disk", model, _arms(*_ON_DISK)),
+        Case("part", model, _arms(*_PART, "TensorStore*"), steps=("save", "part")),
         Case("memory", model, _arms(*_IN_MEMORY), "memory"),
         *_several(model, ranks, _RANKS),
         Case("small", many(20_000, 4096), _arms(*_SMALL), "memory"),
         Case("tiny", many(200_000, 128), _arms(*_TINY), "memory"),
         *_overhead((8, 16, 32)),
+        _async(model, every=True),
         _commit(1000, 100, peers=True),
         _commit(1000, 1000),
         _commit(10_000, 100),
@@ -51,10 +54,12 @@ def _quick(ranks: int, nbytes: int | None) -> list[Case]:
     return [
         *_limits(model),
         Case("disk", model, _arms("raw *", "pyckpt", "pyckpt direct", "pyckpt without digests", *_FEW)),
+        Case("part", model, _arms(*_PART), steps=("save", "part")),
         Case("memory", model, _arms("raw buffered", "pyckpt", "pyckpt without digests", *_FEW), "memory"),
         *_several(model, ranks, ("raw *", "pyckpt", "DCP ? thread*")),
         Case("small", many(5_000, 4096), _arms("raw buffered", "pyckpt", *_FEW), "memory"),
         *_overhead((4, 8)),
+        _async(model, every=False),
         _commit(100, 100, peers=True),
         _commit(1000, 1000),
         *(_manifest(10**power) for power in (3, 5, 6)),
@@ -92,6 +97,10 @@ def _overhead(counts: tuple[int, ...]) -> list[Case]:
         )
         for count in counts
     ]
+
+
+def _async(model: Workload, *, every: bool) -> Case:
+    return Case("async", model, backgrounds(every=every), steps=("stall", "load", "beside"))
 
 
 def _commit(writers: int, shards: int, *, peers: bool = False) -> Case:

@@ -8,6 +8,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
@@ -15,12 +16,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from benchmarks.harness.arms import load_class
-from benchmarks.harness.arms.base import Arm, Unavailable
+from benchmarks.harness.arms.base import STEPS, Arm, Unavailable
 from benchmarks.harness.segment import Placed
 
 __all__ = ["PROTOCOL", "fork", "serve"]
 
 PROTOCOL = 1
+PR_SET_PDEATHSIG = 1
 Answer = dict[str, Any]
 
 
@@ -79,7 +81,7 @@ def _open(description: Mapping[str, Any]) -> tuple[_Session, Answer]:
         "durable": arm.durable,
         "warm": arm.warm,
         "settings": dict(arm.settings()),
-        "ways": {step: list(arm.ways(step)) for step in ("save", "load", "work")},
+        "ways": {step: list(arm.ways(step)) for step in STEPS},
     }
     return _Session(arm, description["ranks"]), answer
 
@@ -109,13 +111,14 @@ class _Session:
     def __init__(self, arm: Arm, ranks: int) -> None:
         self.arm, self.ranks = arm, ranks
         self._ways: dict[str, Mapping[str, Callable[[str], None]]] = {
-            step: arm.ways(step) for step in ("save", "load", "work")
+            step: arm.ways(step) for step in STEPS
         }
 
     def do(self, command: Mapping[str, Any]) -> Answer:
         """Carries one command out."""
         what = command["do"]
         if what == "rest":
+            self.arm.settle()
             gc.collect()
             _give_memory_back()
             self.arm.target.to_device()
@@ -154,14 +157,25 @@ def _give_memory_back() -> None:
         libc.malloc_trim(0)
 
 
-def fork(read: int, write: int) -> int:
+def _follow_parent() -> None:
+    """Ends with the parent, however that ends: workers hold the ends of each other's pipes, so none would see it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def fork(read: int, write: int, *, quiet: bool) -> int:
     """Forks a worker with these ends of pipes; its process id. The child never returns."""
     pid = os.fork()
     if pid:
         return pid
     status = 1
     try:
+        _follow_parent()
         # Libraries print; the answers have a descriptor of their own.
+        if quiet:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         os.dup2(2, 1)
         sys.stdin.close()
         with os.fdopen(read) as commands, os.fdopen(write, "w") as answers:

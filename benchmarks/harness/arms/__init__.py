@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any
 
-__all__ = ["ArmSpec", "chosen", "commits", "load_class", "manifests"]
+__all__ = ["ArmSpec", "backgrounds", "chosen", "commits", "load_class", "manifests"]
 
 _HOME = "benchmarks.harness.arms"
 
@@ -105,3 +105,18 @@ def commits(writers: int, shards: int, *, peers: bool) -> tuple[ArmSpec, ...]:
 def manifests(shards: int) -> tuple[ArmSpec, ...]:
     """Work on a manifest of so many shards."""
     return (_arm("pyckpt", "metadata:PyckptManifest", shards=shards),)
+
+
+def backgrounds(*, every: bool) -> tuple[ArmSpec, ...]:
+    """Saves in the background, and training without them."""
+    few = (
+        _arm("training alone", "asynchronous:TrainingAlone"),
+        _arm("pyckpt", "asynchronous:PyckptAsync", loads=True),
+        _arm("DCP, thread", "asynchronous:DcpAsync", threads=1, loads=True),
+        _arm("DCP, thread, stager reused", "asynchronous:DcpAsync", threads=1, stager=True, loads=True),
+    )
+    more = (
+        _arm("DCP, process", "asynchronous:DcpAsync", threads=1, process=True, loads=True),
+        _arm("torchsnapshot", "asynchronous:TorchSnapshotAsync"),
+    )
+    return (*few, *more) if every else few

@@ -29,7 +29,7 @@ class _Limit(Arm):
         super().open(state, target)
         self.pool = ThreadPoolExecutor(self.options["threads"])
 
-    def each(self, work: Callable[[int, int], None], size: int) -> None:
+    def each(self, work: Callable[[int, int], object], size: int) -> None:
         """Calls ``work(start, stop)`` for all pieces, in threads."""
         list(self.pool.map(lambda at: work(at, min(at + PIECE, size)), range(0, size, PIECE)))
 
@@ -50,7 +50,8 @@ class RawFile(_Limit):
 
     def ways(self, step: str) -> Ways:
         """Early write-back is a way to write alone."""
-        return {} if step == "load" and self.options["mode"] == "writeback" else super().ways(step)
+        without = {"writeback": ("load", "part"), "direct": ("part",)}
+        return {} if step in without.get(self.options["mode"], ()) else super().ways(step)
 
     def save(self, path: str) -> None:
         """Writes in parallel, then syncs."""
@@ -72,6 +73,16 @@ class RawFile(_Limit):
 
             self.each(write, len(memory))
             os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def part(self, path: str) -> None:
+        """Reads the bytes of the tensor."""
+        part = next(each for each in self.target.parts if each.name == self.wanted)
+        memory = self.target.memory[part.at : part.at + part.nbytes]
+        descriptor = os.open(f"{path}/{self.target.rank}", os.O_RDONLY)
+        try:
+            self.each(lambda start, stop: os.preadv(descriptor, [memory[start:stop]], part.at + start), part.nbytes)
         finally:
             os.close(descriptor)
 

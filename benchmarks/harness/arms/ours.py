@@ -54,6 +54,12 @@ class Pyckpt(Arm):
         pyckpt.load(f"{path}/step", into={"model": dict(self.target.tensors)}, options=options)
 
 
+    def part(self, path: str) -> None:
+        """A load that wants one tensor, in place, verified."""
+        wanted = {self.wanted: self.target.tensors[self.wanted]}
+        pyckpt.load(f"{path}/step", into={"model": wanted}, options=pyckpt.LoadOptions(strict=False))
+
+
 def _leave_digests_out() -> None:
     """For this process: what digests cost is seen only beside saves that don't compute them."""
     from pyckpt.engine import encode, write
