@@ -119,7 +119,8 @@ class _Session:
         what = command["do"]
         if what == "rest":
             self.arm.settle()
-            gc.collect()
+            # The young: a full collection walks all of torch, and takes longer than many a save.
+            gc.collect(1)
             _give_memory_back()
             self.arm.target.to_device()
             return {}
