@@ -53,7 +53,12 @@ def run(argv: Sequence[str]) -> int:
     results = []
     try:
         for case in chosen:
-            directory = os.path.join(scratch, "files") if case.where == "memory" else os.path.abspath(arguments.dir)
+            directory = {
+                "memory": os.path.join(scratch, "files"),
+                "disk": os.path.abspath(arguments.dir),
+                # Named like the scratch directory: what others keep in the store is not touched.
+                "store": f"{arguments.store}/{os.path.basename(scratch)}",
+            }[case.where]
             if own.lead:
                 print(f"{case.name}: {case.title}", file=sys.stderr, flush=True)
             results.append(
@@ -95,6 +100,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cases", help="names or patterns of cases, with commas between")
     parser.add_argument("--ranks", type=int, default=4, help="of the cases with several, unless torchrun started them")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--store", metavar="URL", help="s3://bucket/prefix for the case of an object store")
     parser.add_argument("--bytes", type=float, help="of the model's state, for example 2e9")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--dir", default="build/benchmarks", help="where files are written and removed")
@@ -108,7 +114,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _choose(arguments: argparse.Namespace, own: Fleet) -> list[Case]:
     ranks = getattr(own, "world", arguments.ranks)
-    every = cases(arguments.suite, ranks, int(arguments.bytes) if arguments.bytes else None)
+    nbytes = int(arguments.bytes) if arguments.bytes else None
+    every = cases(arguments.suite, ranks, nbytes, store=bool(arguments.store))
     more = [ArmSpec(target, target) for target in arguments.arm]
     more += [ArmSpec(command, command=command) for command in arguments.exec_arm]
     wanted = arguments.cases.split(",") if arguments.cases else ["*"]
@@ -130,7 +137,7 @@ def _choose(arguments: argparse.Namespace, own: Fleet) -> list[Case]:
         found.append(case)
     if arguments.list:
         for case in found:
-            print(f"{case.name:<14}{case.title}\n{'':<14}{'; '.join(arm.name for arm in case.arms)}")
+            print(f"{case.name}: {case.title}\n    {'; '.join(arm.name for arm in case.arms)}")
         raise SystemExit(0)
     return found
 

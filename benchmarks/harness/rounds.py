@@ -40,8 +40,9 @@ def run_case(
     case: Case, fleet: Fleet, *, directory: str, scratch: str, device: str, repetitions: int
 ) -> CaseResult:
     """Runs a case below ``directory`` with the state in ``scratch``; one round that is not counted, then the others."""
-    home = os.path.join(directory, case.name)
-    if fleet.tends_node:
+    stored_away = case.where == "store"
+    home = f"{directory.rstrip('/')}/{case.name}"
+    if fleet.tends_node and not stored_away:
         os.makedirs(home, exist_ok=True)
     fleet.share(None)
     result = CaseResult(
@@ -52,7 +53,7 @@ def run_case(
         case.save.ranks,
         case.load.ranks,
         case.where,
-        cold.filesystem(home),
+        "none" if stored_away else cold.filesystem(home),
     )
     with contextlib.ExitStack() as stack:
         state, target = (
@@ -75,10 +76,16 @@ def run_case(
                     result.arms.remove(arm.result)
                     result.absent.append(Absent(arm.result.name, f"failed in round {number}: {error}"))
                     _say(fleet, f"  {arm.result.name} is out: {error}")
-                _remove(fleet, arm.path)
+                    continue
+                finally:
+                    if not stored_away:
+                        _remove(fleet, arm.path)
+                if stored_away:
+                    arm.savers.ask(do="remove", at=arm.path)
             seconds = time.perf_counter() - begin
             _say(fleet, f"  {case.name}: round {number} of {repetitions}, {len(arms)} arms, {seconds:.1f} s")
-    _remove(fleet, home)
+    if not stored_away:
+        _remove(fleet, home)
     return result
 
 
@@ -144,6 +151,8 @@ class _Visit:
                         self._load(group, step, way, warm=True)
                 else:
                     self._work(group, step, way)
+        # What it freed is given back before others measure.
+        self.arm.loaders.ask(do="rest")
 
     def _work(self, group: Group, step: str, way: str) -> None:
         group.ask(do="rest")
@@ -162,6 +171,8 @@ class _Visit:
     def _sync(self, group: Group) -> float:
         """Seconds of the fsync that the arm left out."""
         own = 0.0
+        if self.case.where == "store":
+            return own
         if not group.answer["durable"] and self.fleet.tends_node:
             begin = time.perf_counter()
             cold.fsync_tree(self.arm.path)

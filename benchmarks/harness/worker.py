@@ -127,6 +127,11 @@ class _Session:
         if what == "show":
             self.arm.target.to_host()
             return {}
+        if what == "remove":
+            from benchmarks.harness.arms.object_store import remove
+
+            remove(command["at"])
+            return {}
         work = self._ways[what][command["way"]]
         self._together()
         begin = time.perf_counter()

@@ -45,7 +45,7 @@ class _Background(Arm):
             return {"": self._call}
         if step == "beside":
             return {"": self._beside}
-        return {} if step == "save" else super().ways(step)
+        return super().ways(step) if step == "load" else {}
 
     def _call(self, path: str) -> None:
         self._pending = self.start(path)

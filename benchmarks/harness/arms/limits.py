@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.harness.arms.base import Arm, Unavailable, Ways
 from benchmarks.harness.state import State
 
-__all__ = ["Digest", "Memcpy", "RawFile"]
+__all__ = ["Digest", "Memcpy", "Pieces", "RawFile"]
 
 PIECE = 8 << 20
 """Bytes of one call."""
@@ -21,8 +21,11 @@ WRITE_NOW = 2
 """SYNC_FILE_RANGE_WRITE."""
 
 
-class _Limit(Arm):
+class Pieces(Arm):
+    """Work in pieces, by threads."""
+
     kind = "limit"
+    piece = PIECE
 
     def open(self, state: State, target: State) -> None:
         """Starts the threads."""
@@ -31,14 +34,14 @@ class _Limit(Arm):
 
     def each(self, work: Callable[[int, int], object], size: int) -> None:
         """Calls ``work(start, stop)`` for all pieces, in threads."""
-        list(self.pool.map(lambda at: work(at, min(at + PIECE, size)), range(0, size, PIECE)))
+        list(self.pool.map(lambda at: work(at, min(at + self.piece, size)), range(0, size, self.piece)))
 
     def close(self) -> None:
         """Ends the threads."""
         self.pool.shutdown()
 
 
-class RawFile(_Limit):
+class RawFile(Pieces):
     """One file for each rank, its bytes as they lie in memory; modes ``direct``, ``buffered``, ``writeback``."""
 
     durable = True
@@ -127,7 +130,7 @@ class RawFile(_Limit):
         return os.O_DIRECT
 
 
-class Memcpy(_Limit):
+class Memcpy(Pieces):
     """A copy of the state within memory, into pages that are resident or fresh from the system."""
 
     def ways(self, step: str) -> Ways:
@@ -147,7 +150,7 @@ class Memcpy(_Limit):
             fresh.close()
 
 
-class Digest(_Limit):
+class Digest(Pieces):
     """One digest of each piece of the state."""
 
     def open(self, state: State, target: State) -> None:
