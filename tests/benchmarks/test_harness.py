@@ -103,6 +103,32 @@ def test_bars_are_judged_from_pairs(result):
     assert found["save in memory: against torch.save"].met is None
 
 
+@linux
+@pytest.mark.ranks
+def test_reports_come_from_the_stored_result(result, tmp_path, capsys):
+    from benchmarks.harness.report_command import report
+
+    place, printed, _ = result
+    assert report([str(place / "out.json")]) == 0
+    assert capsys.readouterr().out.strip() == printed.strip()
+    assert report([str(place / "out.json"), "--bars"]) == 0
+    assert "| load from disk, cold, verified: against safetensors | 1.3x |" in capsys.readouterr().out
+    (tmp_path / "other.json").write_text('{"version": 1}')
+    assert report([str(tmp_path / "other.json")]) == 1
+    assert "is not a result" in capsys.readouterr().err
+
+
+@linux
+@pytest.mark.ranks
+def test_plots_are_drawn(result, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="comes with the extra bench")
+    from benchmarks.harness.report_command import report
+
+    place, _, _ = result
+    assert report([str(place / "out.json"), "--plots", str(tmp_path / "plots")]) == 0
+    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"bars-disk.png", "bars-disk.svg"}
+
+
 def test_device_that_is_not_there_is_refused():
     import torch
 

@@ -18,8 +18,8 @@ __all__ = ["DcpAsync", "PyckptAsync", "TorchSnapshotAsync", "TrainingAlone"]
 
 SAVES = 2
 """Of one training loop."""
-STEPS = 150
-"""Of training for each save, a few milliseconds each."""
+STEP_BYTES = 2_000_000
+"""A step of training, a few milliseconds, for each so many bytes of the state: longer than a save takes."""
 
 Wait = Callable[[], object]
 
@@ -52,11 +52,12 @@ class _Background(Arm):
 
     def _beside(self, path: str) -> None:
         os.makedirs(path)
+        steps = max(10, len(self.state.memory) // STEP_BYTES)
         weights, batch = (torch.ones(256, 256) for _ in range(2))
         for number in range(SAVES):
             self.settle()
             self._pending = self.start(f"{path}/{number}")
-            for _ in range(STEPS):
+            for _ in range(steps):
                 for _ in range(8):
                     (batch @ weights).sum()
 
