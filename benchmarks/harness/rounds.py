@@ -84,9 +84,17 @@ def run_case(
                     arm.savers.ask(do="remove", at=arm.path)
             seconds = time.perf_counter() - begin
             _say(fleet, f"  {case.name}: round {number} of {repetitions}, {len(arms)} arms, {seconds:.1f} s")
+        changed = [each for each in fleet.share(_changed(state)) if each]
+        if changed:
+            raise SystemExit(f"{case.name}: an arm changed the state ({changed[0]}): no figure here can be trusted")
     if not stored_away:
         _remove(fleet, home)
     return result
+
+
+def _changed(state: Side) -> str | None:
+    wrong = (segment.wrong() for segment in state.segments.values())
+    return next((each for each in wrong if each), None)
 
 
 def _segments(

@@ -30,8 +30,8 @@ def result(tmp_path_factory):
     text = EXAMPLE.read_text().replace("def load(", "def honest_load(")
     cut = "def load(path, target):\n    honest_load(path, target)\n    target[:64] = bytes(64)\n\n\n"
     forgetful.write_text(text.replace("def answer(", cut + "def answer("))
-    command = [sys.executable, "-m", "benchmarks", "run", "--suite", "quick", "--cases", "disk", "--repetitions", "2"]
-    command += ["--bytes", "2e6", "--dir", str(place / "files"), "--json", str(place / "out.json")]
+    command = [sys.executable, "-m", "benchmarks", "run", "--suite", "quick", "--cases", "disk,fewer"]
+    command += ["--repetitions", "2", "--ranks", "2", "--bytes", "2e6", "--dir", str(place / "files"), "--json", str(place / "out.json")]
     command += ["--arms", "raw buffered,pyckpt,safetensors", "--arm", "no_such_module:Arm"]
     for program in (EXAMPLE, forgetful):
         command += ["--exec-arm", f"{sys.executable} {program}"]
@@ -45,7 +45,7 @@ def result(tmp_path_factory):
 @pytest.mark.ranks
 def test_every_arm_takes_its_turns(result):
     _, _, run = result
-    (case,) = run.cases
+    case, _ = run.cases
     program = f"{sys.executable} {EXAMPLE}"
     assert [arm.name for arm in case.arms] == ["raw buffered", "pyckpt", "safetensors", program]
     for arm in case.arms:
@@ -62,7 +62,7 @@ def test_every_arm_takes_its_turns(result):
 @pytest.mark.ranks
 def test_bytes_are_counted_and_loads_are_cold(result):
     _, _, run = result
-    (case,) = run.cases
+    case, _ = run.cases
     for arm in case.arms:
         (saved,), (loaded,) = (list(arm.series(step))[0][1][:1] for step in ("save", "load"))
         assert case.nbytes <= saved.calls_written < 1.2 * case.nbytes
@@ -83,6 +83,19 @@ def test_arms_that_fail_are_listed_with_the_reason(result):
     assert forgetful == "failed in round 0: model.embed_tokens.weight was not loaded as it was saved"
     assert absent["no_such_module:Arm"] == "No module named 'no_such_module'"
     assert "- absent: no_such_module:Arm: No module named 'no_such_module'" in printed
+
+
+@linux
+@pytest.mark.ranks
+def test_ranks_save_and_fewer_load(result):
+    _, _, run = result
+    _, case = run.cases
+    assert (case.ranks, case.load_ranks) == (2, 1)
+    ours = next(arm for arm in case.arms if arm.name == "pyckpt")
+    assert ours.checked == {"load": True, "load digests not checked": True}
+    assert case.nbytes <= ours.steps["load"][""][0].calls_read < 1.2 * case.nbytes
+    reasons = {each.arm: each.reason for each in case.absent}
+    assert reasons[f"{sys.executable} {EXAMPLE}"] == "knows protocol 1, one rank and the CPU"
 
 
 @linux
@@ -126,7 +139,7 @@ def test_plots_are_drawn(result, tmp_path, capsys):
 
     place, _, _ = result
     assert report([str(place / "out.json"), "--plots", str(tmp_path / "plots")]) == 0
-    assert {path.name for path in (tmp_path / "plots").iterdir()} == {"bars-disk.png", "bars-disk.svg"}
+    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"bars-disk.png", "bars-fewer.svg"}
 
 
 def test_device_that_is_not_there_is_refused():
