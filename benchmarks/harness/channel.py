@@ -32,8 +32,8 @@ class Failed(Exception):
 class Channel:
     """One worker process and the pipes to it."""
 
-    def __init__(self, command: str = "", *, quiet: bool = True) -> None:
-        """Forks a worker, whose libraries print if it isn't quiet; with a command, starts that in a shell instead."""
+    def __init__(self, command: str = "") -> None:
+        """Forks a worker; with a command, starts that in a shell instead."""
         if command:
             self._process: subprocess.Popen[bytes] | None = subprocess.Popen(
                 command, shell=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
@@ -46,7 +46,7 @@ class Channel:
             self._process = None
             commands, self._out = os.pipe()
             self.descriptor, answers = os.pipe()
-            self.pid = fork(commands, answers, quiet=quiet)
+            self.pid = fork(commands, answers)
             os.close(commands)
             os.close(answers)
         self._rest = b""

@@ -45,7 +45,7 @@ def _full(ranks: int, nbytes: int | None) -> list[Case]:
         *_several(model, ranks, _RANKS),
         Case("small", many(20_000, 4096), _arms(*_SMALL), "memory"),
         Case("tiny", many(200_000, 128), _arms(*_TINY), "memory", ("save",)),
-        *_overhead((8, 16, 32)),
+        *_overhead((2, 8, 16, 32)),
         _async(model, every=True),
         _commit(1000, 100, peers=True),
         _commit(1000, 1000),
@@ -57,7 +57,7 @@ def _full(ranks: int, nbytes: int | None) -> list[Case]:
 
 
 def _quick(ranks: int, nbytes: int | None) -> list[Case]:
-    model = llama(nbytes or 300_000_000)
+    model = llama(nbytes or 200_000_000)
     return [
         *_limits(model),
         Case("disk", model, _arms("raw *", "pyckpt", "pyckpt direct", "pyckpt without digests", *_FEW)),

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
@@ -26,8 +27,11 @@ PR_SET_PDEATHSIG = 1
 Answer = dict[str, Any]
 
 
-def serve(commands: TextIO, answers: TextIO) -> None:
-    """Answers until the commands end. The first line is the description, see benchmarks/README.md."""
+def serve(commands: TextIO, answers: TextIO, log: TextIO) -> None:
+    """Answers until the commands end. The first line is the description, see benchmarks/README.md.
+
+    What an arm didn't expect goes to ``log`` as a traceback.
+    """
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     session: _Session | None = None
@@ -43,6 +47,7 @@ def serve(commands: TextIO, answers: TextIO) -> None:
         except (Unavailable, ImportError) as error:
             answer = {"unavailable": _text(error)}
         except Exception as error:
+            traceback.print_exc(file=log)
             answer = {"error": f"{type(error).__name__}: {_text(error)}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
@@ -171,7 +176,7 @@ def _follow_parent() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def fork(read: int, write: int, *, quiet: bool) -> int:
+def fork(read: int, write: int) -> int:
     """Forks a worker with these ends of pipes; its process id. The child never returns."""
     pid = os.fork()
     if pid:
@@ -179,13 +184,14 @@ def fork(read: int, write: int, *, quiet: bool) -> int:
     status = 1
     try:
         _follow_parent()
-        # Libraries print; the answers have a descriptor of their own.
-        if quiet:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-        os.dup2(2, 1)
+        # What libraries print is no answer, and would hide what the harness prints.
+        own = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         sys.stdin.close()
-        with os.fdopen(read) as commands, os.fdopen(write, "w") as answers:
-            serve(commands, answers)
+        with os.fdopen(read) as commands, os.fdopen(write, "w") as answers, os.fdopen(own, "w") as log:
+            serve(commands, answers, log)
         status = 0
     except BaseException as error:
         print(f"worker {os.getpid()}: {error!r}", file=sys.stderr)
