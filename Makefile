@@ -70,7 +70,7 @@ conformance: venv $(JS)/node_modules/.installed
 bench: venv
 	@$(BIN)/python -m benchmarks --help
 	@echo
-	@echo "For example: $(BIN)/python -m benchmarks small"
+	@echo "For example: $(BIN)/python -m benchmarks run --suite quick"
 
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

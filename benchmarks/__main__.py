@@ -1,4 +1,7 @@
-"""``python -m benchmarks SUITE …``: the figures that the README and the notes quote. See benchmarks/README.md."""
+"""``python -m benchmarks run`` and ``report``: the harness. ``python -m benchmarks SUITE …``: figures that notes quote.
+
+See benchmarks/README.md.
+"""
 
 from __future__ import annotations
 

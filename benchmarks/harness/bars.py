@@ -47,6 +47,7 @@ def _one_process(cases: _Cases) -> Iterator[Bar]:
     what = "save on disk, durable"
     yield _against(disk, "save", what, 0.9, "raw direct", "pyckpt direct")
     yield _faster(disk, "save", what, 1.6, "torch.save")
+    # 1.2 where the disk allows: whether it does, raw writers in the same run tell.
     yield _faster(disk, "save", what, 1.0, "DCP", "safetensors")
     what = "save in memory"
     yield _faster(memory, "save", what, 2.0, "torch.save")

@@ -19,7 +19,7 @@ class Case:
     workload: Workload
     arms: tuple[ArmSpec, ...]
     where: str = "disk"
-    """``disk``, or ``memory`` for a file system without a disk."""
+    """``disk``, ``memory`` for a file system without a disk, or ``store`` for an object store."""
     steps: tuple[str, ...] = ("save", "load")
     save: Layout = field(default_factory=Layout)
     load: Layout = field(default_factory=Layout)
@@ -27,7 +27,7 @@ class Case:
     @property
     def title(self) -> str:
         """For people."""
-        place = {"disk": "on disk", "memory": "in a file system in memory"}[self.where]
+        place = {"disk": "on disk", "memory": "in a file system in memory", "store": "in an object store"}[self.where]
         if self.steps == ("work",):
             return self.workload.title
         if self.save == self.load:

@@ -6,6 +6,7 @@ import argparse
 import fnmatch
 import os
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -45,12 +46,19 @@ def run(argv: Sequence[str]) -> int:
     # Libraries are imported once, here; workers are forked from this process, which computes nothing with them.
     _import_shared(own)
     chosen = _choose(arguments, own)
+    # What was begun is removed, too, when the run is ended from outside.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     scratch = _scratch(own)
     began, begin, load_begin = _now(), time.perf_counter(), load_average()
     results = []
     try:
         for case in chosen:
-            directory = os.path.join(scratch, "files") if case.where == "memory" else os.path.abspath(arguments.dir)
+            directory = {
+                "memory": os.path.join(scratch, "files"),
+                "disk": os.path.abspath(arguments.dir),
+                # Named like the scratch directory: what others keep in the store is not touched.
+                "store": f"{arguments.store}/{os.path.basename(scratch)}",
+            }[case.where]
             if own.lead:
                 print(f"{case.name}: {case.title}", file=sys.stderr, flush=True)
             results.append(
@@ -92,6 +100,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--cases", help="names or patterns of cases, with commas between")
     parser.add_argument("--ranks", type=int, default=4, help="of the cases with several, unless torchrun started them")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--store", metavar="URL", help="s3://bucket/prefix for the case of an object store")
     parser.add_argument("--bytes", type=float, help="of the model's state, for example 2e9")
     parser.add_argument("--repetitions", type=int, default=5)
     parser.add_argument("--dir", default="build/benchmarks", help="where files are written and removed")
@@ -105,7 +114,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _choose(arguments: argparse.Namespace, own: Fleet) -> list[Case]:
     ranks = getattr(own, "world", arguments.ranks)
-    every = cases(arguments.suite, ranks, int(arguments.bytes) if arguments.bytes else None)
+    nbytes = int(arguments.bytes) if arguments.bytes else None
+    every = cases(arguments.suite, ranks, nbytes, store=bool(arguments.store))
     more = [ArmSpec(target, target) for target in arguments.arm]
     more += [ArmSpec(command, command=command) for command in arguments.exec_arm]
     wanted = arguments.cases.split(",") if arguments.cases else ["*"]
@@ -127,7 +137,7 @@ def _choose(arguments: argparse.Namespace, own: Fleet) -> list[Case]:
         found.append(case)
     if arguments.list:
         for case in found:
-            print(f"{case.name:<14}{case.title}\n{'':<14}{'; '.join(arm.name for arm in case.arms)}")
+            print(f"{case.name}: {case.title}\n    {'; '.join(arm.name for arm in case.arms)}")
         raise SystemExit(0)
     return found
 
@@ -139,6 +149,8 @@ def _fits(case: Case, own: Fleet) -> bool:
 
 
 def _require_cuda() -> None:
+    # Without it, the question alone would keep forked processes from using a device.
+    os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
     import torch
 
     if not torch.cuda.is_available():

@@ -31,7 +31,8 @@ def draw(runs: Sequence[Run], directory: str) -> list[str]:
         figure = _scaling(every, axis, pick)
         if figure is not None:
             made.append(_keep(figure, directory, f"scaling-{name}"))
-    return made
+    manifests = _manifests(every)
+    return made if manifests is None else [*made, _keep(manifests, directory, "scaling-shards")]
 
 
 def _bars(case: CaseResult) -> Any:
@@ -91,16 +92,46 @@ def _scaling(cases: Sequence[CaseResult], axis: str, pick: _Pick) -> Any:
     figure, panels = plt.subplots(1, 2, figsize=(10, 4), squeeze=False)
     for panel, step in zip(panels[0], ("save", "load"), strict=True):
         for name, points in _lines(group, step, pick):
-            panel.plot(list(points), list(points.values()), marker="o", label=name)
+            panel.plot(list(points), list(points.values()), marker="o", label=name, color=f"C{ARMS.index(name)}")
         panel.set(xscale="log", yscale="log", xlabel=axis, ylabel="seconds, median", title=step)
+        counts = sorted({pick(case)[1] for case in group})
+        panel.set_xticks(counts, [f"{count:,.0f}" for count in counts], fontsize=7)
+        panel.set_xticks([], minor=True)
         panel.legend(fontsize=7)
+    figure.tight_layout()
+    return figure
+
+
+def _manifests(cases: Sequence[CaseResult]) -> Any:
+    """Seconds of each kind of work on a manifest over its shards; None for fewer than two manifests."""
+    from matplotlib import pyplot as plt
+
+    found = {
+        int(arm.settings["shards"]): rows(case, "work")
+        for case in cases
+        if case.name.startswith("manifest-")
+        for arm in case.arms
+    }
+    if len(found) < 2:
+        return None
+    figure, panel = plt.subplots(figsize=(6, 4))
+    for name in [row.name for row in next(iter(found.values()))]:
+        points = {shards: row.seconds for shards, every in sorted(found.items()) for row in every if row.name == name}
+        panel.plot(list(points), list(points.values()), marker="o", label=name)
+    panel.set(xscale="log", yscale="log", xlabel="shards", ylabel="seconds, median", title="manifests")
+    panel.legend(fontsize=7)
     figure.tight_layout()
     return figure
 
 
 def _lines(group: Sequence[CaseResult], step: str, pick: _Pick) -> Iterator[tuple[str, Mapping[float, float]]]:
     for arm in ARMS:
-        points = {pick(case)[1]: row.seconds for case in group for row in rows(case, step) if row.name == arm}
+        points: dict[float, float] = {}
+        for case in group:
+            for row in rows(case, step):
+                # Of several ways to load, the first.
+                if row.name == arm or row.name.startswith(f"{arm}, "):
+                    points.setdefault(pick(case)[1], row.seconds)
         if len(points) > 1:
             yield arm, dict(sorted(points.items()))
 

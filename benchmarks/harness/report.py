@@ -9,6 +9,17 @@ from benchmarks.harness.tables import Row, limit_of, rows, settings
 
 __all__ = ["markdown"]
 
+_TITLES = {
+    "save": "Save",
+    "load": "Load",
+    "part": "Load of one tensor from the middle",
+    "warm load": "Load, warm page cache",
+    "stall": "Call of a save in the background",
+    "beside": "A training loop with saves in the background",
+    "work": "Work",
+}
+_PARTIAL = ("part", "stall", "beside")
+"""Steps whose seconds are not those of moving the whole state."""
 HEADINGS = (
     "arm", "median s", "min", "max", "GB/s", "of the limit", "pyckpt is x as fast", "peak MiB", "CPU s", "read MB",
     "written MB",
@@ -64,7 +75,7 @@ def _step(case: CaseResult, step: str) -> Iterator[str]:
     yield "| " + " | ".join(HEADINGS) + " |"
     yield "| --- |" + " ---: |" * (len(HEADINGS) - 1)
     for row in found:
-        yield "| " + " | ".join(_cells(case, row)) + " |"
+        yield "| " + " | ".join(_cells(case, step, row)) + " |"
     yield ""
     stayed = max((row.resident for row in found if row.resident is not None), default=None)
     if stayed is not None:
@@ -73,19 +84,19 @@ def _step(case: CaseResult, step: str) -> Iterator[str]:
 
 
 def _title(case: CaseResult, step: str) -> str:
-    what = {"save": "Save", "load": "Load", "warm load": "Load, warm page cache", "work": "Work"}.get(step, step)
+    what = _TITLES.get(step, step)
     if case.where == "disk":
-        what += {"save": ", durable", "load": ", cold page cache"}.get(step, "")
+        what += {"save": ", durable", "load": ", cold page cache", "part": ", cold page cache"}.get(step, "")
     return what
 
 
-def _cells(case: CaseResult, row: Row) -> list[str]:
+def _cells(case: CaseResult, step: str, row: Row) -> list[str]:
     return [
         row.name,
         f"{row.seconds:.4g}",
         f"{row.least:.4g}",
         f"{row.most:.4g}",
-        f"{case.nbytes / row.seconds / 1e9:.2f}" if case.nbytes else "",
+        f"{case.nbytes / row.seconds / 1e9:.2f}" if case.nbytes and step not in _PARTIAL else "",
         _ratio(row.of_limit),
         "" if row.kind == "limit" or row.name == "pyckpt" else _ratio(row.to_ours),
         f"{row.peak / 2**20:.0f}",

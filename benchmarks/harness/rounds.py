@@ -40,8 +40,9 @@ def run_case(
     case: Case, fleet: Fleet, *, directory: str, scratch: str, device: str, repetitions: int
 ) -> CaseResult:
     """Runs a case below ``directory`` with the state in ``scratch``; one round that is not counted, then the others."""
-    home = os.path.join(directory, case.name)
-    if fleet.tends_node:
+    stored_away = case.where == "store"
+    home = f"{directory.rstrip('/')}/{case.name}"
+    if fleet.tends_node and not stored_away:
         os.makedirs(home, exist_ok=True)
     fleet.share(None)
     result = CaseResult(
@@ -52,7 +53,7 @@ def run_case(
         case.save.ranks,
         case.load.ranks,
         case.where,
-        cold.filesystem(home),
+        "none" if stored_away else cold.filesystem(home),
     )
     with contextlib.ExitStack() as stack:
         state, target = (
@@ -75,11 +76,25 @@ def run_case(
                     result.arms.remove(arm.result)
                     result.absent.append(Absent(arm.result.name, f"failed in round {number}: {error}"))
                     _say(fleet, f"  {arm.result.name} is out: {error}")
-                _remove(fleet, arm.path)
+                    continue
+                finally:
+                    if not stored_away:
+                        _remove(fleet, arm.path)
+                if stored_away:
+                    arm.savers.ask(do="remove", at=arm.path)
             seconds = time.perf_counter() - begin
             _say(fleet, f"  {case.name}: round {number} of {repetitions}, {len(arms)} arms, {seconds:.1f} s")
-    _remove(fleet, home)
+        changed = [each for each in fleet.share(_changed(state)) if each]
+        if changed:
+            raise SystemExit(f"{case.name}: an arm changed the state ({changed[0]}): no figure here can be trusted")
+    if not stored_away:
+        _remove(fleet, home)
     return result
+
+
+def _changed(state: Side) -> str | None:
+    wrong = (segment.wrong() for segment in state.segments.values())
+    return next((each for each in wrong if each), None)
 
 
 def _segments(
@@ -111,7 +126,7 @@ def _open(
             loaders.close()
             result.absent.append(Absent(spec.name, str(error)))
             continue
-        ways = {**savers.answer["ways"], "load": loaders.answer["ways"].get("load", [])}
+        ways = {**savers.answer["ways"], **{step: loaders.answer["ways"].get(step, []) for step in ("load", "part")}}
         wanted = [step for step in case.steps if ways.get(step)]
         if not wanted:
             savers.close()
@@ -133,21 +148,23 @@ class _Visit:
     def make(self) -> None:
         """Does all steps. Raises Ended if the arm fails or loads something else than the state."""
         for step in self.case.steps:
-            group = self.arm.loaders if step == "load" else self.arm.savers
+            group = self.arm.loaders if step in ("load", "part") else self.arm.savers
             ways = group.answer["ways"].get(step, [])
             for at, way in enumerate(ways):
-                if step == "save" and at:
+                if step == "beside" or (step == "save" and at):
                     _remove(self.fleet, self.arm.path)
-                if step == "load":
-                    self._load(group, way, warm=False)
-                    if group.answer["warm"] and self.case.where == "disk":
-                        self._load(group, way, warm=True)
+                if step in ("load", "part"):
+                    self._load(group, step, way, warm=False)
+                    if step == "load" and group.answer["warm"] and self.case.where == "disk":
+                        self._load(group, step, way, warm=True)
                 else:
                     self._work(group, step, way)
+        # What it freed is given back before others measure.
+        self.arm.loaders.ask(do="rest")
 
     def _work(self, group: Group, step: str, way: str) -> None:
         group.ask(do="rest")
-        if step == "save" and self.case.where == "disk" and self.fleet.tends_node:
+        if step != "work" and self.case.where == "disk" and self.fleet.tends_node:
             os.sync()
         self.fleet.share(None)
         seconds, used = group.measure(do=step, way=way, at=self.arm.path)
@@ -155,18 +172,22 @@ class _Visit:
         if step == "save":
             seconds += self._sync(group)
             stored = sum(os.path.getsize(each) for each in cold.files_below(self.arm.path)) if self.fleet.lead else 0
+        elif step in ("stall", "beside"):
+            group.ask(do="rest")
         self._note(step, way, seconds, used, stored=stored)
 
     def _sync(self, group: Group) -> float:
         """Seconds of the fsync that the arm left out."""
         own = 0.0
+        if self.case.where == "store":
+            return own
         if not group.answer["durable"] and self.fleet.tends_node:
             begin = time.perf_counter()
             cold.fsync_tree(self.arm.path)
             own = time.perf_counter() - begin
         return max(self.fleet.share(own))
 
-    def _load(self, group: Group, way: str, *, warm: bool) -> None:
+    def _load(self, group: Group, step: str, way: str, *, warm: bool) -> None:
         for segment in self.target.segments.values():
             segment.zero()
         resident = None
@@ -174,19 +195,22 @@ class _Visit:
         if not warm and self.case.where == "disk":
             own = cold.drop(self.arm.path) if self.fleet.tends_node else 0.0
             resident = max(self.fleet.share(own))
-        seconds, used = group.measure(do="load", way=way, at=self.arm.path)
+        seconds, used = group.measure(do=step, way=way, at=self.arm.path)
         # A limit reads as many bytes as are wanted; which ones, it knows in one layout alone.
         if self.arm.result.kind != "limit" or self.case.save == self.case.load:
             group.ask(do="show")
-            self._check(way)
-        self._note("warm load" if warm else "load", way, seconds, used, resident=resident)
+            self._check(step, way)
+        self._note("warm load" if warm else step, way, seconds, used, resident=resident)
 
-    def _check(self, way: str) -> None:
-        """Everything in the first round, three tensors in the others."""
+    def _check(self, step: str, way: str) -> None:
+        """Everything in the first round, three tensors in the others; of a part, the part."""
         wrong = None
         for rank, segment in self.target.segments.items():
-            if self.number:
-                some = {0, len(segment.parts) // 2, len(segment.parts) - 1}
+            middle = len(segment.parts) // 2
+            if step == "part":
+                wrong = wrong or segment.wrong([segment.parts[middle]])
+            elif self.number:
+                some = {0, middle, len(segment.parts) - 1}
                 wrong = wrong or segment.wrong([segment.parts[at] for at in sorted(some)])
             elif self.case.save == self.case.load:
                 wrong = wrong or segment.differs(self.state.segments[rank])
@@ -196,7 +220,7 @@ class _Visit:
         if found:
             raise Ended(f"{found[0]} was not loaded as it was saved")
         if not self.number:
-            self.arm.result.checked[way] = True
+            self.arm.result.checked[f"{step} {way}".strip()] = True
 
     def _note(
         self, step: str, way: str, seconds: float, used: Usage, *, stored: int = 0, resident: float | None = None

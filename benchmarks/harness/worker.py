@@ -8,24 +8,30 @@ import gc
 import json
 import logging
 import os
+import signal
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from benchmarks.harness.arms import load_class
-from benchmarks.harness.arms.base import Arm, Unavailable
+from benchmarks.harness.arms.base import STEPS, Arm, Unavailable
 from benchmarks.harness.segment import Placed
 
 __all__ = ["PROTOCOL", "fork", "serve"]
 
 PROTOCOL = 1
+PR_SET_PDEATHSIG = 1
 Answer = dict[str, Any]
 
 
-def serve(commands: TextIO, answers: TextIO) -> None:
-    """Answers until the commands end. The first line is the description, see benchmarks/README.md."""
+def serve(commands: TextIO, answers: TextIO, log: TextIO) -> None:
+    """Answers until the commands end. The first line is the description, see benchmarks/README.md.
+
+    What an arm didn't expect goes to ``log`` as a traceback.
+    """
     warnings.filterwarnings("ignore")
     logging.disable(logging.WARNING)
     session: _Session | None = None
@@ -41,6 +47,7 @@ def serve(commands: TextIO, answers: TextIO) -> None:
         except (Unavailable, ImportError) as error:
             answer = {"unavailable": _text(error)}
         except Exception as error:
+            traceback.print_exc(file=log)
             answer = {"error": f"{type(error).__name__}: {_text(error)}"}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
@@ -79,7 +86,7 @@ def _open(description: Mapping[str, Any]) -> tuple[_Session, Answer]:
         "durable": arm.durable,
         "warm": arm.warm,
         "settings": dict(arm.settings()),
-        "ways": {step: list(arm.ways(step)) for step in ("save", "load", "work")},
+        "ways": {step: list(arm.ways(step)) for step in STEPS},
     }
     return _Session(arm, description["ranks"]), answer
 
@@ -109,19 +116,26 @@ class _Session:
     def __init__(self, arm: Arm, ranks: int) -> None:
         self.arm, self.ranks = arm, ranks
         self._ways: dict[str, Mapping[str, Callable[[str], None]]] = {
-            step: arm.ways(step) for step in ("save", "load", "work")
+            step: arm.ways(step) for step in STEPS
         }
 
     def do(self, command: Mapping[str, Any]) -> Answer:
         """Carries one command out."""
         what = command["do"]
         if what == "rest":
-            gc.collect()
+            self.arm.settle()
+            # The young: a full collection walks all of torch, and takes longer than many a save.
+            gc.collect(1)
             _give_memory_back()
             self.arm.target.to_device()
             return {}
         if what == "show":
             self.arm.target.to_host()
+            return {}
+        if what == "remove":
+            from benchmarks.harness.arms.object_store import remove
+
+            remove(command["at"])
             return {}
         work = self._ways[what][command["way"]]
         self._together()
@@ -154,6 +168,14 @@ def _give_memory_back() -> None:
         libc.malloc_trim(0)
 
 
+def _follow_parent() -> None:
+    """Ends with the parent, however that ends: workers hold the ends of each other's pipes, so none would see it."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def fork(read: int, write: int) -> int:
     """Forks a worker with these ends of pipes; its process id. The child never returns."""
     pid = os.fork()
@@ -161,11 +183,15 @@ def fork(read: int, write: int) -> int:
         return pid
     status = 1
     try:
-        # Libraries print; the answers have a descriptor of their own.
-        os.dup2(2, 1)
+        _follow_parent()
+        # What libraries print is no answer, and would hide what the harness prints.
+        own = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
         sys.stdin.close()
-        with os.fdopen(read) as commands, os.fdopen(write, "w") as answers:
-            serve(commands, answers)
+        with os.fdopen(read) as commands, os.fdopen(write, "w") as answers, os.fdopen(own, "w") as log:
+            serve(commands, answers, log)
         status = 0
     except BaseException as error:
         print(f"worker {os.getpid()}: {error!r}", file=sys.stderr)

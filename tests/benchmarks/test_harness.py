@@ -30,8 +30,8 @@ def result(tmp_path_factory):
     text = EXAMPLE.read_text().replace("def load(", "def honest_load(")
     cut = "def load(path, target):\n    honest_load(path, target)\n    target[:64] = bytes(64)\n\n\n"
     forgetful.write_text(text.replace("def answer(", cut + "def answer("))
-    command = [sys.executable, "-m", "benchmarks", "run", "--suite", "quick", "--cases", "disk", "--repetitions", "2"]
-    command += ["--bytes", "2e6", "--dir", str(place / "files"), "--json", str(place / "out.json")]
+    command = [sys.executable, "-m", "benchmarks", "run", "--suite", "quick", "--cases", "disk,fewer"]
+    command += ["--repetitions", "2", "--ranks", "2", "--bytes", "2e6", "--dir", str(place / "files"), "--json", str(place / "out.json")]
     command += ["--arms", "raw buffered,pyckpt,safetensors", "--arm", "no_such_module:Arm"]
     for program in (EXAMPLE, forgetful):
         command += ["--exec-arm", f"{sys.executable} {program}"]
@@ -45,7 +45,7 @@ def result(tmp_path_factory):
 @pytest.mark.ranks
 def test_every_arm_takes_its_turns(result):
     _, _, run = result
-    (case,) = run.cases
+    case, _ = run.cases
     program = f"{sys.executable} {EXAMPLE}"
     assert [arm.name for arm in case.arms] == ["raw buffered", "pyckpt", "safetensors", program]
     for arm in case.arms:
@@ -62,7 +62,7 @@ def test_every_arm_takes_its_turns(result):
 @pytest.mark.ranks
 def test_bytes_are_counted_and_loads_are_cold(result):
     _, _, run = result
-    (case,) = run.cases
+    case, _ = run.cases
     for arm in case.arms:
         (saved,), (loaded,) = (list(arm.series(step))[0][1][:1] for step in ("save", "load"))
         assert case.nbytes <= saved.calls_written < 1.2 * case.nbytes
@@ -87,6 +87,19 @@ def test_arms_that_fail_are_listed_with_the_reason(result):
 
 @linux
 @pytest.mark.ranks
+def test_ranks_save_and_fewer_load(result):
+    _, _, run = result
+    _, case = run.cases
+    assert (case.ranks, case.load_ranks) == (2, 1)
+    ours = next(arm for arm in case.arms if arm.name == "pyckpt")
+    assert ours.checked == {"load": True, "load digests not checked": True}
+    assert case.nbytes <= ours.steps["load"][""][0].calls_read < 1.2 * case.nbytes
+    reasons = {each.arm: each.reason for each in case.absent}
+    assert reasons[f"{sys.executable} {EXAMPLE}"] == "knows protocol 1, one rank and the CPU"
+
+
+@linux
+@pytest.mark.ranks
 def test_nothing_is_left(result):
     place, _, _ = result
     assert not [path for path in (place / "files").rglob("*") if path.is_file()]
@@ -101,6 +114,32 @@ def test_bars_are_judged_from_pairs(result):
     assert bar.asked == "1.3x"
     assert bar.met is not None
     assert found["save in memory: against torch.save"].met is None
+
+
+@linux
+@pytest.mark.ranks
+def test_reports_come_from_the_stored_result(result, tmp_path, capsys):
+    from benchmarks.harness.report_command import report
+
+    place, printed, _ = result
+    assert report([str(place / "out.json")]) == 0
+    assert capsys.readouterr().out.strip() == printed.strip()
+    assert report([str(place / "out.json"), "--bars"]) == 0
+    assert "| load from disk, cold, verified: against safetensors | 1.3x |" in capsys.readouterr().out
+    (tmp_path / "other.json").write_text('{"version": 1}')
+    assert report([str(tmp_path / "other.json")]) == 1
+    assert "is not a result" in capsys.readouterr().err
+
+
+@linux
+@pytest.mark.ranks
+def test_plots_are_drawn(result, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason="comes with the extra bench")
+    from benchmarks.harness.report_command import report
+
+    place, _, _ = result
+    assert report([str(place / "out.json"), "--plots", str(tmp_path / "plots")]) == 0
+    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"bars-disk.png", "bars-fewer.svg"}
 
 
 def test_device_that_is_not_there_is_refused():

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 from importlib import import_module
 from typing import Any
 
-__all__ = ["ArmSpec", "chosen", "commits", "load_class", "manifests"]
+__all__ = ["ArmSpec", "backgrounds", "chosen", "commits", "load_class", "manifests", "objects"]
 
 _HOME = "benchmarks.harness.arms"
 
@@ -59,16 +59,16 @@ def _limits(threads: int) -> list[ArmSpec]:
 def _ours() -> list[ArmSpec]:
     target = "ours:Pyckpt"
     return [
-        _arm("pyckpt", target, loads=True),
+        _arm("pyckpt", target, loads="all"),
         _arm("pyckpt direct", target, io="direct"),
         _arm("pyckpt writeback", target, io="writeback"),
         _arm("pyckpt buffered", target, io="buffered"),
-        _arm("pyckpt sha256", target, digest="sha256", loads=True),
+        _arm("pyckpt sha256", target, digest="sha256", loads="one"),
         _arm("pyckpt without digests", target, digests=False),
-        _arm("pyckpt blocks of 64 KiB", target, block_bytes=64 << 10, loads=True),
-        _arm("pyckpt blocks of 16 MiB", target, block_bytes=16 << 20, loads=True),
-        _arm("pyckpt zstd", target, codec="zstd", loads=True),
-        _arm("pyckpt planes", target, codec="planes", loads=True),
+        _arm("pyckpt blocks of 64 KiB", target, block_bytes=64 << 10, loads="one"),
+        _arm("pyckpt blocks of 16 MiB", target, block_bytes=16 << 20, loads="one"),
+        _arm("pyckpt zstd", target, codec="zstd", loads="one"),
+        _arm("pyckpt planes", target, codec="planes", loads="one"),
     ]
 
 
@@ -105,3 +105,29 @@ def commits(writers: int, shards: int, *, peers: bool) -> tuple[ArmSpec, ...]:
 def manifests(shards: int) -> tuple[ArmSpec, ...]:
     """Work on a manifest of so many shards."""
     return (_arm("pyckpt", "metadata:PyckptManifest", shards=shards),)
+
+
+def backgrounds(*, every: bool) -> tuple[ArmSpec, ...]:
+    """Saves in the background, and training without them."""
+    few = (
+        _arm("training alone", "asynchronous:TrainingAlone"),
+        _arm("pyckpt", "asynchronous:PyckptAsync", loads="one"),
+        _arm("DCP, thread", "asynchronous:DcpAsync", threads=1, loads=True),
+        _arm("DCP, thread, stager reused", "asynchronous:DcpAsync", threads=1, stager=True, loads=True),
+    )
+    more = (
+        _arm("DCP, process", "asynchronous:DcpAsync", threads=1, process=True, loads=True),
+        _arm("torchsnapshot", "asynchronous:TorchSnapshotAsync"),
+    )
+    return (*few, *more) if every else few
+
+
+def objects() -> tuple[ArmSpec, ...]:
+    """Arms of an object store."""
+    return (
+        _arm("raw objects", "object_store:RawObjects", threads=8),
+        _arm("pyckpt", "ours:Pyckpt", loads="one"),
+        _arm("DCP 2 threads, fsspec", "object_store:DcpFsspec", threads=2),
+        _arm("torch.save, fsspec", "object_store:FsspecFile", format="torch"),
+        _arm("safetensors, fsspec", "object_store:FsspecFile", format="safetensors"),
+    )

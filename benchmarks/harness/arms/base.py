@@ -9,11 +9,16 @@ import torch
 
 from benchmarks.harness.state import State
 
-__all__ = ["Arm", "Kind", "Unavailable", "Ways", "copy_into"]
+__all__ = ["STEPS", "Arm", "Kind", "Unavailable", "Ways", "copy_into"]
 
 Kind = Literal["limit", "pyckpt", "peer"]
 Ways = Mapping[str, Callable[[str], None]]
 """Label (empty where there is one way) -> what is done with a path."""
+
+
+STEPS = ("save", "load", "part", "stall", "beside", "work")
+"""``part`` loads one tensor, ``stall`` is the call of a save in the background, ``beside`` a training loop with such
+saves, ``work`` anything else."""
 
 
 class Unavailable(Exception):
@@ -41,9 +46,15 @@ class Arm:
         """Called once, not measured: imports and objects that outlive a save. Raises ``Unavailable`` or ImportError."""
         self.state, self.target = state, target
 
+    @property
+    def wanted(self) -> str:
+        """Name of the tensor that a load of a part wants."""
+        parts = self.target.parts
+        return parts[len(parts) // 2].name
+
     def settings(self) -> Mapping[str, Any]:
         """What the result states beside the figures."""
-        return self.options
+        return {name: value for name, value in self.options.items() if name != "loads"}
 
     def save(self, path: str) -> None:
         """Saves ``state`` as the file or directory ``path``, which does not exist."""
@@ -53,13 +64,20 @@ class Arm:
         """Fills ``target`` from what ``save`` wrote."""
         raise Unavailable("has no load")
 
+    def part(self, path: str) -> None:
+        """Fills the one tensor ``self.wanted`` of ``target``, and reads no other."""
+        raise Unavailable("has no part")
+
     def ways(self, step: str) -> Ways:
-        """All ways to do a step, ``save`` or ``load``; none: the arm has no part in it."""
-        own = {"save": (Arm.save, self.save), "load": (Arm.load, self.load)}
+        """All ways to do a step, one of ``STEPS``; none: the arm has no part in it."""
+        own = {"save": (Arm.save, self.save), "load": (Arm.load, self.load), "part": (Arm.part, self.part)}
         if step not in own:
             return {}
         inherited, mine = own[step]
         return {} if getattr(mine, "__func__", None) is inherited else {"": mine}
+
+    def settle(self) -> None:
+        """Waits for what was begun and has not ended; called before each step, not measured."""
 
     def close(self) -> None:
         """Called at the end."""

@@ -33,10 +33,15 @@ class Dcp(Arm):
 
     def ways(self, step: str) -> Any:
         """The writer's threads make no difference to loads: one arm has them."""
-        return {} if step == "load" and not self.options.get("loads") else super().ways(step)
+        return {} if step in ("load", "part") and not self.options.get("loads") else super().ways(step)
 
     def load(self, path: str) -> None:
         """In place."""
         self._dcp.load(
             dict(self.target.tensors), storage_reader=self._reader(path), no_dist=self.target.ranks == 1
         )
+
+    def part(self, path: str) -> None:
+        """A state dict with one entry."""
+        wanted = {self.wanted: self.target.tensors[self.wanted]}
+        self._dcp.load(wanted, storage_reader=self._reader(path), no_dist=self.target.ranks == 1)

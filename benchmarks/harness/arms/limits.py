@@ -13,7 +13,7 @@ from typing import Any
 from benchmarks.harness.arms.base import Arm, Unavailable, Ways
 from benchmarks.harness.state import State
 
-__all__ = ["Digest", "Memcpy", "RawFile"]
+__all__ = ["Digest", "Memcpy", "Pieces", "RawFile"]
 
 PIECE = 8 << 20
 """Bytes of one call."""
@@ -21,24 +21,27 @@ WRITE_NOW = 2
 """SYNC_FILE_RANGE_WRITE."""
 
 
-class _Limit(Arm):
+class Pieces(Arm):
+    """Work in pieces, by threads."""
+
     kind = "limit"
+    piece = PIECE
 
     def open(self, state: State, target: State) -> None:
         """Starts the threads."""
         super().open(state, target)
         self.pool = ThreadPoolExecutor(self.options["threads"])
 
-    def each(self, work: Callable[[int, int], None], size: int) -> None:
+    def each(self, work: Callable[[int, int], object], size: int) -> None:
         """Calls ``work(start, stop)`` for all pieces, in threads."""
-        list(self.pool.map(lambda at: work(at, min(at + PIECE, size)), range(0, size, PIECE)))
+        list(self.pool.map(lambda at: work(at, min(at + self.piece, size)), range(0, size, self.piece)))
 
     def close(self) -> None:
         """Ends the threads."""
         self.pool.shutdown()
 
 
-class RawFile(_Limit):
+class RawFile(Pieces):
     """One file for each rank, its bytes as they lie in memory; modes ``direct``, ``buffered``, ``writeback``."""
 
     durable = True
@@ -50,7 +53,8 @@ class RawFile(_Limit):
 
     def ways(self, step: str) -> Ways:
         """Early write-back is a way to write alone."""
-        return {} if step == "load" and self.options["mode"] == "writeback" else super().ways(step)
+        without = {"writeback": ("load", "part"), "direct": ("part",)}
+        return {} if step in without.get(self.options["mode"], ()) else super().ways(step)
 
     def save(self, path: str) -> None:
         """Writes in parallel, then syncs."""
@@ -72,6 +76,16 @@ class RawFile(_Limit):
 
             self.each(write, len(memory))
             os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def part(self, path: str) -> None:
+        """Reads the bytes of the tensor."""
+        part = next(each for each in self.target.parts if each.name == self.wanted)
+        memory = self.target.memory[part.at : part.at + part.nbytes]
+        descriptor = os.open(f"{path}/{self.target.rank}", os.O_RDONLY)
+        try:
+            self.each(lambda start, stop: os.preadv(descriptor, [memory[start:stop]], part.at + start), part.nbytes)
         finally:
             os.close(descriptor)
 
@@ -116,7 +130,7 @@ class RawFile(_Limit):
         return os.O_DIRECT
 
 
-class Memcpy(_Limit):
+class Memcpy(Pieces):
     """A copy of the state within memory, into pages that are resident or fresh from the system."""
 
     def ways(self, step: str) -> Ways:
@@ -136,7 +150,7 @@ class Memcpy(_Limit):
             fresh.close()
 
 
-class Digest(_Limit):
+class Digest(Pieces):
     """One digest of each piece of the state."""
 
     def open(self, state: State, target: State) -> None:

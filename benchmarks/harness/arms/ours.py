@@ -17,15 +17,18 @@ STATED = ("digest", "block_bytes", "codec", "codec_level", "io", "threads")
 
 
 class Pyckpt(Arm):
-    """``options`` are fields of SaveOptions; ``digests=False`` leaves the work of digests out, which no user can."""
+    """``options`` are fields of SaveOptions; ``digests=False`` leaves the work of digests out, which no user can.
+
+    ``loads`` is ``"all"`` for loads with and without the check of digests, cold and warm, or ``"one"``.
+    """
 
     kind = "pyckpt"
     durable = True
-    warm = True
 
     def open(self, state: State, target: State) -> None:
         """Reads the options; the first save would import what it needs, so that is brought in here."""
         super().open(state, target)
+        self.warm = self.options.get("loads") == "all"
         chosen = {name: value for name, value in self.options.items() if name not in ("digests", "loads")}
         self._save = pyckpt.SaveOptions(**chosen)
         if not self.options.get("digests", True):
@@ -42,16 +45,22 @@ class Pyckpt(Arm):
         pyckpt.save(f"{path}/step", {"model": self.state.tensors}, options=self._save)
 
     def ways(self, step: str) -> Ways:
-        """Loads with and without the check of digests."""
-        if step != "load":
-            return super().ways(step)
-        if not self.options.get("loads", False):
-            return {}
-        return {"": partial(self._load, verify=True), "digests not checked": partial(self._load, verify=False)}
+        """Loads as the options say; a part by the arm with all of them."""
+        loads = self.options.get("loads")
+        if step == "load" and loads:
+            one = {"": partial(self._load, verify=True)}
+            return {**one, "digests not checked": partial(self._load, verify=False)} if loads == "all" else one
+        return {} if step == "load" or (step == "part" and loads != "all") else super().ways(step)
 
     def _load(self, path: str, *, verify: bool) -> None:
         options = pyckpt.LoadOptions(verify=verify)
         pyckpt.load(f"{path}/step", into={"model": dict(self.target.tensors)}, options=options)
+
+
+    def part(self, path: str) -> None:
+        """A load that wants one tensor, in place, verified."""
+        wanted = {self.wanted: self.target.tensors[self.wanted]}
+        pyckpt.load(f"{path}/step", into={"model": wanted}, options=pyckpt.LoadOptions(strict=False))
 
 
 def _leave_digests_out() -> None:

@@ -33,6 +33,11 @@ class TorchSave(_OneFile):
             return super().ways(step)
         return {f"mmap={mapped}": partial(self._load, mapped=mapped) for mapped in (False, True)}
 
+    def part(self, path: str) -> None:
+        """From a mapped file."""
+        loaded = torch.load(path, mmap=True, weights_only=True)
+        self.target.local[self.wanted].copy_(loaded[self.wanted])
+
     def _load(self, path: str, *, mapped: bool) -> None:
         copy_into(self.target, torch.load(path, mmap=mapped, weights_only=True))
 
@@ -57,6 +62,11 @@ class SafeTensors(_OneFile):
     def ways(self, step: str) -> Ways:
         """``load_file``, and ``safe_open`` with a copy of each tensor."""
         return {"": self._whole, "safe_open": self._each} if step == "load" else super().ways(step)
+
+    def part(self, path: str) -> None:
+        """``safe_open`` and one tensor."""
+        with self._safe_open(path, "pt") as file:
+            self.target.local[self.wanted].copy_(file.get_tensor(self.wanted))
 
     def _whole(self, path: str) -> None:
         copy_into(self.target, self._load_file(path))
