@@ -12,13 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from pyckpt.engine.commit import exists
 from pyckpt.engine.copy_chunks import find_wrong, send_objects
 from pyckpt.engine.copy_found import FRESH_SECONDS, Held, find_fallen, find_held, is_deleted, look
 from pyckpt.engine.copy_plan import CopyPlan, DataObject, SmallObject, plan_copy
 from pyckpt.engine.copy_small import holds, send_small, taken
 from pyckpt.engine.copy_standalone import StandaloneCopy
 from pyckpt.engine.futures import run_all
+from pyckpt.engine.name_taken import check_own_root, exists
 from pyckpt.engine.open import load_item, root_bytes
 from pyckpt.engine.options import Progress
 from pyckpt.engine.report import CopyReport
@@ -164,7 +164,7 @@ class _Copy:
                 is_equal = holds(self.target, what)
                 holder = held.holder(what.target)
                 if holder is not None and not is_equal:
-                    raise _other_bytes(what.target, holder, f"{what.kind}.digest")
+                    raise _other_bytes(what.target, holder, held, f"{what.kind}.digest")
                 if what.kind == "asset" and not is_equal:
                     raise taken(what)
                 if not is_equal or deleted or not self._is_fresh(found[what.target]):
@@ -177,7 +177,9 @@ class _Copy:
             info = found.get(what.target)
             if info is not None and self._is_vouched_for(what, found, held):
                 meter.add(what.size)
-            elif info is not None and held.holder(what.target) is not None:
+            elif info is not None and (holder := held.holder(what.target)) is not None:
+                if info.size != what.size:
+                    raise _other_bytes(what.target, holder, held, "block.digest")
                 doubtful.append(what)
             elif info is None or info.size != what.size or not self._is_fresh(info):
                 missing.append(what)
@@ -189,8 +191,8 @@ class _Copy:
         for what in doubtful:
             holder, is_wrong = held.holder(what.target), what.target in wrong
             if holder is not None and is_wrong:
-                raise _other_bytes(what.target, holder, "block.digest")
-            if holder is not None and holder not in held.doomed:
+                raise _other_bytes(what.target, holder, held, "block.digest")
+            if holder is not None and holder != held.unknown and holder not in held.doomed:
                 self.relied[holder] = held.digests[holder]
             elif is_wrong or not self._is_fresh(found[what.target]):
                 missing.append(what)
@@ -235,6 +237,7 @@ def _copy_alone(alone: StandaloneCopy, data: bytes, progress: Progress | None) -
     try:
         made = alone.run(meter.add)
         _check_source(alone.source, alone.name, data)
+        alone.check_marker()
     except BaseException:
         alone.clean_up()
         raise
@@ -266,9 +269,8 @@ def _create_root(target: Store, name: str, data: bytes) -> bool:
     """Creates the root; True if another copy of the same was faster."""
     try:
         target.put_new(root_key(name), data)
-    except AlreadyThere:
-        if root_bytes(target, name) != data:
-            raise exists(target, name) from None
+    except AlreadyThere as error:
+        check_own_root(target, name, data, error)
         return True
     except BaseException as error:
         raise SaveAborted(
@@ -280,7 +282,15 @@ def _create_root(target: Store, name: str, data: bytes) -> bool:
     return False
 
 
-def _other_bytes(key: str, holder: str, code: str) -> Corrupt:
+def _other_bytes(key: str, holder: str, held: Held, code: str) -> Corrupt:
+    if holder == held.unknown:
+        return Corrupt(
+            code,
+            f"the target has other bytes there, and its checkpoint {holder!r}, of which something can't be read, may "
+            "use them, so they were not replaced",
+            key=key,
+            hint=f"restore {holder!r} at the target, or remove it if it is lost",
+        )
     return Corrupt(
         code,
         f"the target has other bytes there, and its checkpoint {holder!r} uses them, so they were not replaced",

@@ -37,6 +37,8 @@ class Held:
     """Checkpoint -> its root's digest."""
     doomed: set[str] = field(default_factory=set)
     """Checkpoints whose deletion has begun: theirs must not be replaced either, but can't be relied on."""
+    unknown: str | None = None
+    """A checkpoint that can't be read and so may reach any of the objects, if there is one."""
 
     def voucher(self, what: DataObject | SmallObject) -> str | None:
         """A checkpoint of the target that reaches the object and has for it all the digests that the copy has."""
@@ -49,8 +51,8 @@ class Held:
         return next((name for name in names if name not in self.doomed), None)
 
     def holder(self, key: str) -> str | None:
-        """A checkpoint of the target that reaches the object, whatever it says of it."""
-        return next(iter((*self.covers.get(key, ()), *self.sums.get(key, ()))), None)
+        """A checkpoint of the target that reaches the object, whatever it says of it, or may reach it."""
+        return next(iter((*self.covers.get(key, ()), *self.sums.get(key, ()))), self.unknown)
 
 
 def look(store: Store, plan: CopyPlan) -> dict[str, ObjectInfo]:
@@ -66,7 +68,7 @@ def look(store: Store, plan: CopyPlan) -> dict[str, ObjectInfo]:
 def find_held(store: Store, keys: Collection[str]) -> Held:
     """What the roots of the store say of these keys.
 
-    Roots and manifests that can't be read say nothing. Raises StoreError.
+    Of a root or manifest that can't be read nobody knows what it reaches. Raises StoreError.
     """
     held = Held()
     owners = {key.partition("/")[0] for key in keys}
@@ -75,7 +77,10 @@ def find_held(store: Store, keys: Collection[str]) -> Held:
         root = listed.root
         if isinstance(listed.error, StoreError):
             raise listed.error
-        if root is None or not owners & {listed.name, *(each.checkpoint for each in root.external)}:
+        if root is None:
+            held.unknown = listed.name
+            continue
+        if not owners & {listed.name, *(each.checkpoint for each in root.external)}:
             continue
         _add(store, listed.name, root, keys, held)
         if tombstone_key(listed.name, root.digest) in stones:
@@ -93,6 +98,7 @@ def _add(store: Store, name: str, root: Root, keys: Collection[str], held: Held)
         except PyckptError as error:
             if error.code == "store.io":
                 raise
+            held.unknown = name
             continue
         for key, cover in zip(opened.object_keys, covers_of(opened.manifest), strict=True):
             if key in keys:
