@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pyckpt.engine.copy_chunks import find_wrong, send_objects
-from pyckpt.engine.copy_found import FRESH_SECONDS, Held, find_fallen, find_held, is_deleted, look
+from pyckpt.engine.copy_found import FRESH_SECONDS, Held, check_places, find_fallen, find_held, is_deleted, look
 from pyckpt.engine.copy_plan import CopyPlan, DataObject, SmallObject, plan_copy
 from pyckpt.engine.copy_small import holds, send_small, taken
 from pyckpt.engine.copy_standalone import StandaloneCopy
@@ -56,9 +56,10 @@ def copy_checkpoint(
     from; one that was broken off is begun anew. ``verify`` reads what the target has already and no checkpoint there
     uses, and checks it; else its size will do.
 
-    Raises NotFound ``checkpoint.missing``, AlreadyExists if the target has another checkpoint of that name, Corrupt for
-    damage in the source or in what the target has, Unsupported, StoreError; SaveAborted if objects that were copied are
-    gone in the end. Nothing at the target refers to what was copied by then, and the next try uses it.
+    Raises NotFound ``checkpoint.missing``, InvalidKey for assets that would lie among others' files, AlreadyExists if
+    the target has another checkpoint of that name, Corrupt for damage in the source or in what the target has,
+    Unsupported, StoreError; SaveAborted if objects that were copied are gone in the end. Nothing at the target refers
+    to what was copied by then, and the next try uses it.
     """
     begin = time.perf_counter()
     target_name = name if target_name is None else target_name
@@ -139,6 +140,7 @@ class _Copy:
         """Brings everything over but the root, and makes sure that it is all there in the end."""
         meter = Meter(self.plan.bytes, self.progress)
         found = look(self.target, self.plan)
+        check_places(self.target, self.plan, found)
         held = find_held(self.target, found) if found else Held()
         small = list(self._small_to_send(found, held))
         data = self._data_to_send(found, held, meter)
@@ -151,7 +153,10 @@ class _Copy:
 
         send_objects(self.source, self.target, data, threads=self.threads, count=meter.add)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="pyckpt-copy") as pool:
-            run_all(pool, [partial(send, each, renew=renew) for each, renew in small])
+            # Assets last: by the rest one sees that their place is a checkpoint's, if this is broken off.
+            for is_asset in (False, True):
+                chosen = [each for each in small if (each[0].kind == "asset") is is_asset]
+                run_all(pool, [partial(send, each, renew=renew) for each, renew in chosen])
         self._check_all()
 
     def _small_to_send(self, found: dict[str, ObjectInfo], held: Held) -> Iterator[tuple[SmallObject, bool]]:
@@ -162,9 +167,12 @@ class _Copy:
                 yield what, False
             elif not self._is_vouched_for(what, found, held):
                 is_equal = holds(self.target, what)
+                if not is_equal and self.target.info(what.target) is None:
+                    yield what, False
+                    continue
                 holder = held.holder(what.target)
                 if holder is not None and not is_equal:
-                    raise _other_bytes(what.target, holder, held, f"{what.kind}.digest")
+                    raise held.other_bytes(what.target, holder, f"{what.kind}.digest")
                 if what.kind == "asset" and not is_equal:
                     raise taken(what)
                 if not is_equal or deleted or not self._is_fresh(found[what.target]):
@@ -179,7 +187,7 @@ class _Copy:
                 meter.add(what.size)
             elif info is not None and (holder := held.holder(what.target)) is not None:
                 if info.size != what.size:
-                    raise _other_bytes(what.target, holder, held, "block.digest")
+                    raise held.other_bytes(what.target, holder, "block.digest")
                 doubtful.append(what)
             elif info is None or info.size != what.size or not self._is_fresh(info):
                 missing.append(what)
@@ -191,7 +199,7 @@ class _Copy:
         for what in doubtful:
             holder, is_wrong = held.holder(what.target), what.target in wrong
             if holder is not None and is_wrong:
-                raise _other_bytes(what.target, holder, held, "block.digest")
+                raise held.other_bytes(what.target, holder, "block.digest")
             if holder is not None and holder != held.unknown and holder not in held.doomed:
                 self.relied[holder] = held.digests[holder]
             elif is_wrong or not self._is_fresh(found[what.target]):
@@ -280,21 +288,3 @@ def _create_root(target: Store, name: str, data: bytes) -> bool:
             hint="nothing was removed; copy again, which then finds it or creates it",
         ) from error
     return False
-
-
-def _other_bytes(key: str, holder: str, held: Held, code: str) -> Corrupt:
-    if holder == held.unknown:
-        return Corrupt(
-            code,
-            f"the target has other bytes there, and its checkpoint {holder!r}, of which something can't be read, may "
-            "use them, so they were not replaced",
-            key=key,
-            hint=f"restore {holder!r} at the target, or remove it if it is lost",
-        )
-    return Corrupt(
-        code,
-        f"the target has other bytes there, and its checkpoint {holder!r} uses them, so they were not replaced",
-        key=key,
-        hint=f"see what pyckpt verify says of {holder!r} at the target",
-    )
-

@@ -11,12 +11,12 @@ from pyckpt.engine.copy_cover import Cover, covers_of
 from pyckpt.engine.copy_plan import CopyPlan, DataObject, SmallObject
 from pyckpt.engine.listing import list_checkpoints
 from pyckpt.engine.open import descriptor_key, load_item, root_bytes
-from pyckpt.errors import InvalidKey, NotFound, PyckptError, StoreError
-from pyckpt.format.keys import TOMBSTONES, parse_tombstone_key, tombstone_key
+from pyckpt.errors import Corrupt, InvalidKey, NotFound, PyckptError, StoreError
+from pyckpt.format.keys import TOMBSTONES, classify_key, parse_tombstone_key, tombstone_key
 from pyckpt.format.root import Root, decode_root
 from pyckpt.storage.base import ObjectInfo, Store
 
-__all__ = ["FRESH_SECONDS", "Held", "find_fallen", "find_held", "is_deleted", "look"]
+__all__ = ["FRESH_SECONDS", "Held", "check_places", "find_fallen", "find_held", "is_deleted", "look"]
 
 FRESH_SECONDS = GRACE_SECONDS / 2
 """An object that no root reaches is relied on up to this age: long before a collector may remove it."""
@@ -54,6 +54,23 @@ class Held:
         """A checkpoint of the target that reaches the object, whatever it says of it, or may reach it."""
         return next(iter((*self.covers.get(key, ()), *self.sums.get(key, ()))), self.unknown)
 
+    def other_bytes(self, key: str, holder: str, code: str) -> Corrupt:
+        """The error of an object that must not be replaced."""
+        if holder == self.unknown:
+            return Corrupt(
+                code,
+                f"the target has other bytes there, and its checkpoint {holder!r}, of which something can't be read, "
+                "may use them, so they were not replaced",
+                key=key,
+                hint=f"restore {holder!r} at the target, or remove it if it is lost",
+            )
+        return Corrupt(
+            code,
+            f"the target has other bytes there, and its checkpoint {holder!r} uses them, so they were not replaced",
+            key=key,
+            hint=f"see what pyckpt verify says of {holder!r} at the target",
+        )
+
 
 def look(store: Store, plan: CopyPlan) -> dict[str, ObjectInfo]:
     """What lies at the keys of the plan, by listings of their directories where there are many."""
@@ -63,6 +80,27 @@ def look(store: Store, plan: CopyPlan) -> dict[str, ObjectInfo]:
         return {info.key: info for info in found if info is not None}
     prefixes = {"/".join(key.split("/")[:2]) for key in wanted}
     return {info.key: info for prefix in sorted(prefixes) for info in store.list(f"{prefix}/") if info.key in wanted}
+
+
+def check_places(store: Store, plan: CopyPlan, found: Collection[str]) -> None:
+    """Refuses assets of other checkpoints that the target lacks and whose place is no checkpoint's, such as ``.git/``.
+
+    Their names are a stranger's choice, and the directory of the copy itself is not where they go. InvalidKey.
+    """
+    places = {
+        each.target.partition("/")[0]: each.target
+        for each in plan.small
+        if each.kind == "asset" and each.is_external and each.target not in found
+    }
+    for name, key in places.items():
+        kinds = {classify_key(info.key[len(name) + 1 :]) for info in store.list(f"{name}/")}
+        if name.startswith(".") or (kinds and kinds <= {"asset", "foreign"}):
+            raise InvalidKey(
+                "key.invalid",
+                f"it would be an asset of another checkpoint {name!r}, but what the target has there is no checkpoint",
+                key=key,
+                hint="copy into a store that has nothing but checkpoints, or with standalone",
+            )
 
 
 def find_held(store: Store, keys: Collection[str]) -> Held:

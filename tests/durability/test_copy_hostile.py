@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 
@@ -12,7 +13,7 @@ from pyckpt.engine.collect import GRACE_SECONDS, collect_garbage
 from pyckpt.engine.copy import copy_checkpoint
 from pyckpt.engine.delete import delete
 from pyckpt.engine.verify import verify
-from pyckpt.errors import Corrupt, SaveAborted
+from pyckpt.errors import Corrupt, InvalidKey, SaveAborted
 from pyckpt.format.digest import digest
 from pyckpt.storage.base import AlreadyThere
 from pyckpt.storage.local import LocalStore
@@ -117,6 +118,28 @@ def test_collection_does_not_stop_at_trees_of_a_later_version(source):
     collected = collect_garbage(source, grace=0)
     assert any("/numbers/" in key for key in collected.keys)
     assert verify(source, "step_3", threads=1).ok
+
+
+@pytest.mark.parametrize("place", ["tests/unit/conftest.py", ".github/workflows/x.yml", "run/step_9/checkpoint.json"])
+def test_assets_of_others_go_to_places_of_checkpoints_only(source, target, tmp_path, place):
+    name, _, asset = place.split("/")
+    source.put(place, b"x")
+    digest = hashlib.sha256(b"x").hexdigest()
+
+    def change(root):
+        root["external"] = [{"checkpoint": name, "digest": "0" * 64}]
+        root["items"]["model"]["assets"][asset] = {"store_key": place, "size": 1, "sha256": digest}
+
+    change_root(source, "step_1", change)
+    target.put("tests/unit/test_all.py", b"")
+    save_one(LocalStore(tmp_path / "target" / "run"), "step_1")
+    before = contents(target)
+    with pytest.raises(InvalidKey, match="no checkpoint") as caught:
+        copy_checkpoint(source, "step_1", target)
+    assert caught.value.key == place
+    assert contents(target) == before
+    copy_checkpoint(source, "step_1", target, standalone=True)
+    assert place not in contents(target)
 
 
 class Taken(FaultyStore):
