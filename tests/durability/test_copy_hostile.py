@@ -13,7 +13,7 @@ from pyckpt.engine.collect import GRACE_SECONDS, collect_garbage
 from pyckpt.engine.copy import copy_checkpoint
 from pyckpt.engine.delete import delete
 from pyckpt.engine.verify import verify
-from pyckpt.errors import Corrupt, InvalidKey, SaveAborted
+from pyckpt.errors import Corrupt, InvalidKey, SaveAborted, StoreError
 from pyckpt.format.digest import digest
 from pyckpt.storage.base import AlreadyThere
 from pyckpt.storage.local import LocalStore
@@ -140,6 +140,24 @@ def test_assets_of_others_go_to_places_of_checkpoints_only(source, target, tmp_p
     assert contents(target) == before
     copy_checkpoint(source, "step_1", target, standalone=True)
     assert place not in contents(target)
+
+
+def test_one_object_that_stays_does_not_keep_the_others(target):
+    """And of an attempt whose marker stays nothing goes: by the marker it sees that it was collected."""
+    one, two = "a/model/" + "1" * 16 + "-0000{}.safetensors", "b/model/" + "2" * 16 + "-00000.safetensors"
+    keys = [one.format(number) for number in range(3)]
+    for key in (*keys, two, "b/.attempt-" + "2" * 16):
+        target.put(key, b"x")
+
+    class Locked(FaultyStore):
+        def delete(self, key):
+            if key == keys[0] or "/.attempt-" in key:
+                raise StoreError("store.io", "locked", key=key)
+            super().delete(key)
+
+    with pytest.raises(StoreError, match=r"2 of 5 objects could not be removed: locked"):
+        collect_garbage(Locked(target, count_only=True), grace=0)
+    assert contents(target).keys() == {keys[0], two, "b/.attempt-" + "2" * 16}
 
 
 class Taken(FaultyStore):
