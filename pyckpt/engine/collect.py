@@ -64,7 +64,9 @@ def collect_garbage(
         if (each := judge_key(info, name, sight)) is not None
     ]
     judged = [_looked_at_again(store, info, each) for info, each in seen]
-    known = {each.key for each in judged if each.goes} | sight.reached.keys() | sight.protected.keys()
+    # A tombstone has not to wait for what only that of another name could remove, and that one may be gone.
+    known = {each.key for each in judged if each.goes or each.reason == "foreign"}
+    known |= sight.reached.keys() | sight.protected.keys()
     for stone in stones:
         if only is None or only(stone.checkpoint):
             old = sight.now - stone.info.modified >= grace

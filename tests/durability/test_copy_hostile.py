@@ -142,6 +142,16 @@ def test_assets_of_others_go_to_places_of_checkpoints_only(source, target, tmp_p
     assert place not in contents(target)
 
 
+def test_tombstones_of_carriers_go_in_the_end(source):
+    """The assets that they reached are files of another name, whose own tombstone has gone before."""
+    delete(source, "step_1")
+    collect_garbage(source, grace=0)
+    for name in ("step_2", "step_3"):
+        delete(source, name)
+    collect_garbage(source, grace=0)
+    assert not list(source.list(".tombstones/"))
+
+
 def test_one_object_that_stays_does_not_keep_the_others(target):
     """And of an attempt whose marker stays nothing goes: by the marker it sees that it was collected."""
     one, two = "a/model/" + "1" * 16 + "-0000{}.safetensors", "b/model/" + "2" * 16 + "-00000.safetensors"
