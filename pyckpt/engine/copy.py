@@ -7,7 +7,7 @@ simply begun again: what the target has by then is checked and not sent twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -162,6 +162,7 @@ class _Copy:
     def _small_to_send(self, found: dict[str, ObjectInfo], held: Held) -> Iterator[tuple[SmallObject, bool]]:
         """Manifests and assets to be sent, and whether over what is there."""
         deleted = bool(found) and is_deleted(self.target, self.name)
+        now = self._clock(found)
         for what in self.plan.small:
             if what.target not in found:
                 yield what, False
@@ -175,12 +176,13 @@ class _Copy:
                     raise held.other_bytes(what.target, holder, f"{what.kind}.digest")
                 if what.kind == "asset" and not is_equal:
                     raise taken(what)
-                if not is_equal or deleted or not self._is_fresh(found[what.target]):
+                if not is_equal or deleted or not _is_fresh(found[what.target], now):
                     yield what, True
 
     def _data_to_send(self, found: dict[str, ObjectInfo], held: Held, meter: Meter) -> list[DataObject]:
         """Data objects to be sent: those that the target lacks, or has with other bytes, or that are too old."""
         missing, doubtful = [], []
+        now = self._clock(found)
         for what in self.plan.data:
             info = found.get(what.target)
             if info is not None and self._is_vouched_for(what, found, held):
@@ -189,20 +191,22 @@ class _Copy:
                 if info.size != what.size:
                     raise held.other_bytes(what.target, holder, "block.digest")
                 doubtful.append(what)
-            elif info is None or info.size != what.size or not self._is_fresh(info):
+            elif info is None or info.size != what.size or not _is_fresh(info, now):
                 missing.append(what)
             elif self.verify:
                 doubtful.append(what)
             else:
                 meter.add(what.size)
         wrong = find_wrong(self.source, self.target, doubtful, threads=self.threads, count=meter.add)
+        # That may have taken hours.
+        now = self._clock(doubtful)
         for what in doubtful:
             holder, is_wrong = held.holder(what.target), what.target in wrong
             if holder is not None and is_wrong:
                 raise held.other_bytes(what.target, holder, "block.digest")
             if holder is not None and holder != held.unknown and holder not in held.doomed:
                 self.relied[holder] = held.digests[holder]
-            elif is_wrong or not self._is_fresh(found[what.target]):
+            elif is_wrong or not _is_fresh(found[what.target], now):
                 missing.append(what)
         return missing
 
@@ -213,8 +217,9 @@ class _Copy:
         self.relied[voucher] = held.digests[voucher]
         return True
 
-    def _is_fresh(self, info: ObjectInfo) -> bool:
-        return self.target.now() - info.modified < FRESH_SECONDS
+    def _clock(self, wanted: Collection[object]) -> float:
+        """The target's clock, if it is wanted: object stores take several requests to tell it."""
+        return self.target.now() if wanted else 0.0
 
     def _check_all(self) -> None:
         """The last look before the root: a collector, or anybody else, may have been here."""
@@ -261,6 +266,10 @@ def _standing(target: Store, name: str) -> Root | None:
         return None
     except (Corrupt, Unsupported) as error:
         raise exists(target, name) from error
+
+
+def _is_fresh(info: ObjectInfo, now: float) -> bool:
+    return now - info.modified < FRESH_SECONDS
 
 
 def _check_source(source: Store, name: str, data: bytes) -> None:

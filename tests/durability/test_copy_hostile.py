@@ -142,6 +142,21 @@ def test_assets_of_others_go_to_places_of_checkpoints_only(source, target, tmp_p
     assert place not in contents(target)
 
 
+def test_the_clock_is_not_asked_for_every_object(source, target):
+    """Object stores tell it by an object that is written for that."""
+    copy_checkpoint(source, "step_1", target)
+    target.delete("step_1/checkpoint.json")
+    asked = []
+
+    class Clock(FaultyStore):
+        def now(self):
+            asked.append(1)
+            return self.inner.now()
+
+    assert copy_checkpoint(source, "step_1", Clock(target, count_only=True)).found > 0
+    assert 1 <= len(asked) <= 3
+
+
 def test_tombstones_of_carriers_go_in_the_end(source):
     """The assets that they reached are files of another name, whose own tombstone has gone before."""
     delete(source, "step_1")
