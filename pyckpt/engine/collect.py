@@ -6,13 +6,13 @@ keys. In any other order a checkpoint that is deleted in between would be in nei
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from pyckpt.engine.collect_judge import Judged, Sight, judge_key, judge_tombstone
 from pyckpt.engine.collect_reach import Tombstone, reached_by, roots_of, tombstones_of
-from pyckpt.errors import InvalidKey, UsageError
+from pyckpt.errors import InvalidKey, StoreError, UsageError
 from pyckpt.format.keys import check_checkpoint_name, tombstone_key
 from pyckpt.storage.base import ObjectInfo, Store
 from pyckpt.storage.local import LocalStore
@@ -21,6 +21,9 @@ __all__ = ["GRACE_SECONDS", "Collected", "collect_garbage"]
 
 GRACE_SECONDS = 24 * 3600.0
 """Default grace: longer than any save or load."""
+
+_MANY_FAILURES: Final = 8
+"""Then it is the store that fails, not one of its objects."""
 
 _ORDER: Final = {"marker": 0, "object": 1, "displaced": 2, "asset": 3, "manifest": 4, "tombstone": 5}
 
@@ -48,7 +51,7 @@ def collect_garbage(
 
     ``only`` restricts it to the checkpoint names that it takes. Files of others are never touched. Raises
     UsageError, and removes nothing, while a root or manifest can't be read; Unsupported for features that collectors
-    must know.
+    must know; StoreError after all that could be removed is, if something could not.
     """
     if grace < 0:
         raise UsageError("usage.invalid", f"grace is {grace} seconds, expected 0 or more")
@@ -61,7 +64,9 @@ def collect_garbage(
         if (each := judge_key(info, name, sight)) is not None
     ]
     judged = [_looked_at_again(store, info, each) for info, each in seen]
-    known = {each.key for each in judged if each.goes} | sight.reached.keys() | sight.protected.keys()
+    # A tombstone has not to wait for what only that of another name could remove, and that one may be gone.
+    known = {each.key for each in judged if each.goes or each.reason == "foreign"}
+    known |= sight.reached.keys() | sight.protected.keys()
     for stone in stones:
         if only is None or only(stone.checkpoint):
             old = sight.now - stone.info.modified >= grace
@@ -70,15 +75,39 @@ def collect_garbage(
     judged.sort(key=lambda each: (not each.goes, _ORDER.get(each.kind, 9), each.key))
     going = [each for each in judged if each.goes]
     if not dry_run:
-        listed = {info.key: info for info, _ in seen}
-        for each in going:
-            # A copy may just have written it again, under the same key.
-            if each.key not in listed or _unchanged(store, listed[each.key]):
-                store.delete(each.key)
+        _remove(store, going, {info.key: info for info, _ in seen})
         if isinstance(store, LocalStore):
             store.remove_leftovers(sight.now - grace)
     young = sum(each.until is not None and each.kind != "tombstone" for each in judged)
     return Collected(tuple(each.key for each in going), sum(each.bytes for each in going), young, tuple(judged))
+
+
+def _remove(store: Store, going: Sequence[Judged], listed: Mapping[str, ObjectInfo]) -> None:
+    """Removes keys in this order, and goes on where one can't be removed; the next run finds it again."""
+    failed: list[StoreError] = []
+    guarded: set[tuple[str, str]] = set()
+    for each in going:
+        attempt = (each.key.partition("/")[0], each.by)
+        # By its marker a save that lasts too long sees that it was collected; tombstones know of assets that are left.
+        if (attempt in guarded and each.reason == "orphan") or (failed and each.kind == "tombstone"):
+            continue
+        try:
+            # A copy may just have written it again, under the same key.
+            if each.key not in listed or _unchanged(store, listed[each.key]):
+                store.delete(each.key)
+        except StoreError as error:
+            failed.append(error)
+            if len(failed) == _MANY_FAILURES:
+                break
+            if each.kind == "marker":
+                guarded.add(attempt)
+    if failed:
+        raise StoreError(
+            "store.io",
+            f"{len(failed)} of {len(going)} objects could not be removed: {failed[0].message}",
+            key=failed[0].key,
+            hint="collect again; what could be removed is gone",
+        ) from failed[0]
 
 
 def _look(store: Store, grace: float) -> tuple[list[str], list[Tombstone], Sight]:

@@ -62,7 +62,7 @@ def reached_by(store: Store, name: str, root: Root, what: str, *, absent_ok: boo
         keys.add(descriptor_key(name, entry.manifest))
         keys |= {descriptor_key(name, descriptor) for descriptor in entry.assets.values()}
         try:
-            keys.update(load_item(store, name, item, root).object_keys)
+            keys.update(load_item(store, name, item, root, tables_only=True).object_keys)
         except PyckptError as error:
             if absent_ok and error.code in ("manifest.missing", "external.missing"):
                 continue

@@ -16,9 +16,9 @@ from pyckpt.engine.external import lost_externals, referenced_size
 from pyckpt.engine.freshness import Freshness, freshness
 from pyckpt.engine.listing import Listed, list_checkpoints
 from pyckpt.engine.merge import merge_item
+from pyckpt.engine.name_taken import check_own_root
 from pyckpt.engine.table import WriterTable
 from pyckpt.errors import (
-    AlreadyExists,
     Corrupt,
     InvalidKey,
     LimitExceeded,
@@ -45,9 +45,8 @@ from pyckpt.format.root import Descriptor, External, ItemEntry, Root, decode_roo
 from pyckpt.format.version import SPEC_VERSION
 from pyckpt.limits import MAX_JSON_INT
 from pyckpt.storage.base import AlreadyThere, Store
-from pyckpt.storage.url import checkpoint_url
 
-__all__ = ["Assets", "Commit", "Committed", "Lost", "exists", "timestamp"]
+__all__ = ["Assets", "Commit", "Committed", "Lost", "timestamp"]
 
 Assets = Mapping[str, Mapping[str, bytes]]
 """Item name -> asset name -> content."""
@@ -169,8 +168,7 @@ class Commit:
             self.store.put_new(root_key(self.checkpoint), data)
         except AlreadyThere as error:
             # A client that repeats a request whose answer was lost is told that its own root is in the way.
-            if not self._holds(root_key(self.checkpoint), data):
-                raise exists(self.store, self.checkpoint) from error
+            check_own_root(self.store, self.checkpoint, data, error)
         except BaseException as error:
             raise SaveAborted(
                 "save.aborted",
@@ -286,13 +284,3 @@ class Commit:
 def timestamp() -> str:
     """Now, as the format writes times."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def exists(store: Store, checkpoint: str) -> AlreadyExists:
-    """The error of a name that is taken."""
-    return AlreadyExists(
-        "checkpoint.exists",
-        "a committed checkpoint has this name already, and a checkpoint never changes",
-        key=checkpoint_url(store.url, checkpoint),
-        hint="choose another name, or delete it first",
-    )

@@ -89,6 +89,9 @@ def find_references(
     found = [each for each in found if rows[int(base.manifest.shards.object[each.row])] in present]
     differs = _compare(found, options, threads)
     equal = [each for each in found if each.position not in differs]
+    # Not for a shard of no bytes alone: a whole object would have to stay for it.
+    used = {int(base.manifest.shards.object[each.row]) for each in equal if each.plan.nbytes}
+    equal = [each for each in equal if int(base.manifest.shards.object[each.row]) in used]
     taken = {each.position for each in equal}
     rest = [plan for position, plan in enumerate(shards) if position not in taken]
     return rest, [_reference(base, rows, each) for each in equal], warnings

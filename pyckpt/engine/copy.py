@@ -7,18 +7,18 @@ simply begun again: what the target has by then is checked and not sent twice.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 
-from pyckpt.engine.commit import exists
 from pyckpt.engine.copy_chunks import find_wrong, send_objects
-from pyckpt.engine.copy_found import FRESH_SECONDS, Held, find_fallen, find_held, is_deleted, look
+from pyckpt.engine.copy_found import FRESH_SECONDS, Held, check_places, find_fallen, find_held, is_deleted, look
 from pyckpt.engine.copy_plan import CopyPlan, DataObject, SmallObject, plan_copy
 from pyckpt.engine.copy_small import holds, send_small, taken
 from pyckpt.engine.copy_standalone import StandaloneCopy
 from pyckpt.engine.futures import run_all
+from pyckpt.engine.name_taken import check_own_root, exists
 from pyckpt.engine.open import load_item, root_bytes
 from pyckpt.engine.options import Progress
 from pyckpt.engine.report import CopyReport
@@ -56,9 +56,10 @@ def copy_checkpoint(
     from; one that was broken off is begun anew. ``verify`` reads what the target has already and no checkpoint there
     uses, and checks it; else its size will do.
 
-    Raises NotFound ``checkpoint.missing``, AlreadyExists if the target has another checkpoint of that name, Corrupt for
-    damage in the source or in what the target has, Unsupported, StoreError; SaveAborted if objects that were copied are
-    gone in the end. Nothing at the target refers to what was copied by then, and the next try uses it.
+    Raises NotFound ``checkpoint.missing``, InvalidKey for assets that would lie among others' files, AlreadyExists if
+    the target has another checkpoint of that name, Corrupt for damage in the source or in what the target has,
+    Unsupported, StoreError; SaveAborted if objects that were copied are gone in the end. Nothing at the target refers
+    to what was copied by then, and the next try uses it.
     """
     begin = time.perf_counter()
     target_name = name if target_name is None else target_name
@@ -139,6 +140,7 @@ class _Copy:
         """Brings everything over but the root, and makes sure that it is all there in the end."""
         meter = Meter(self.plan.bytes, self.progress)
         found = look(self.target, self.plan)
+        check_places(self.target, self.plan, found)
         held = find_held(self.target, found) if found else Held()
         small = list(self._small_to_send(found, held))
         data = self._data_to_send(found, held, meter)
@@ -151,48 +153,60 @@ class _Copy:
 
         send_objects(self.source, self.target, data, threads=self.threads, count=meter.add)
         with ThreadPoolExecutor(self.threads, thread_name_prefix="pyckpt-copy") as pool:
-            run_all(pool, [partial(send, each, renew=renew) for each, renew in small])
+            # Assets last: by the rest one sees that their place is a checkpoint's, if this is broken off.
+            for is_asset in (False, True):
+                chosen = [each for each in small if (each[0].kind == "asset") is is_asset]
+                run_all(pool, [partial(send, each, renew=renew) for each, renew in chosen])
         self._check_all()
 
     def _small_to_send(self, found: dict[str, ObjectInfo], held: Held) -> Iterator[tuple[SmallObject, bool]]:
         """Manifests and assets to be sent, and whether over what is there."""
         deleted = bool(found) and is_deleted(self.target, self.name)
+        now = self._clock(found)
         for what in self.plan.small:
             if what.target not in found:
                 yield what, False
             elif not self._is_vouched_for(what, found, held):
                 is_equal = holds(self.target, what)
+                if not is_equal and self.target.info(what.target) is None:
+                    yield what, False
+                    continue
                 holder = held.holder(what.target)
                 if holder is not None and not is_equal:
-                    raise _other_bytes(what.target, holder, f"{what.kind}.digest")
+                    raise held.other_bytes(what.target, holder, f"{what.kind}.digest")
                 if what.kind == "asset" and not is_equal:
                     raise taken(what)
-                if not is_equal or deleted or not self._is_fresh(found[what.target]):
+                if not is_equal or deleted or not _is_fresh(found[what.target], now):
                     yield what, True
 
     def _data_to_send(self, found: dict[str, ObjectInfo], held: Held, meter: Meter) -> list[DataObject]:
         """Data objects to be sent: those that the target lacks, or has with other bytes, or that are too old."""
         missing, doubtful = [], []
+        now = self._clock(found)
         for what in self.plan.data:
             info = found.get(what.target)
             if info is not None and self._is_vouched_for(what, found, held):
                 meter.add(what.size)
-            elif info is not None and held.holder(what.target) is not None:
+            elif info is not None and (holder := held.holder(what.target)) is not None:
+                if info.size != what.size:
+                    raise held.other_bytes(what.target, holder, "block.digest")
                 doubtful.append(what)
-            elif info is None or info.size != what.size or not self._is_fresh(info):
+            elif info is None or info.size != what.size or not _is_fresh(info, now):
                 missing.append(what)
             elif self.verify:
                 doubtful.append(what)
             else:
                 meter.add(what.size)
         wrong = find_wrong(self.source, self.target, doubtful, threads=self.threads, count=meter.add)
+        # That may have taken hours.
+        now = self._clock(doubtful)
         for what in doubtful:
             holder, is_wrong = held.holder(what.target), what.target in wrong
             if holder is not None and is_wrong:
-                raise _other_bytes(what.target, holder, "block.digest")
-            if holder is not None and holder not in held.doomed:
+                raise held.other_bytes(what.target, holder, "block.digest")
+            if holder is not None and holder != held.unknown and holder not in held.doomed:
                 self.relied[holder] = held.digests[holder]
-            elif is_wrong or not self._is_fresh(found[what.target]):
+            elif is_wrong or not _is_fresh(found[what.target], now):
                 missing.append(what)
         return missing
 
@@ -203,8 +217,9 @@ class _Copy:
         self.relied[voucher] = held.digests[voucher]
         return True
 
-    def _is_fresh(self, info: ObjectInfo) -> bool:
-        return self.target.now() - info.modified < FRESH_SECONDS
+    def _clock(self, wanted: Collection[object]) -> float:
+        """The target's clock, if it is wanted: object stores take several requests to tell it."""
+        return self.target.now() if wanted else 0.0
 
     def _check_all(self) -> None:
         """The last look before the root: a collector, or anybody else, may have been here."""
@@ -235,6 +250,7 @@ def _copy_alone(alone: StandaloneCopy, data: bytes, progress: Progress | None) -
     try:
         made = alone.run(meter.add)
         _check_source(alone.source, alone.name, data)
+        alone.check_marker()
     except BaseException:
         alone.clean_up()
         raise
@@ -252,6 +268,10 @@ def _standing(target: Store, name: str) -> Root | None:
         raise exists(target, name) from error
 
 
+def _is_fresh(info: ObjectInfo, now: float) -> bool:
+    return now - info.modified < FRESH_SECONDS
+
+
 def _check_source(source: Store, name: str, data: bytes) -> None:
     if root_bytes(source, name) != data:
         raise NotFound(
@@ -266,9 +286,8 @@ def _create_root(target: Store, name: str, data: bytes) -> bool:
     """Creates the root; True if another copy of the same was faster."""
     try:
         target.put_new(root_key(name), data)
-    except AlreadyThere:
-        if root_bytes(target, name) != data:
-            raise exists(target, name) from None
+    except AlreadyThere as error:
+        check_own_root(target, name, data, error)
         return True
     except BaseException as error:
         raise SaveAborted(
@@ -278,13 +297,3 @@ def _create_root(target: Store, name: str, data: bytes) -> bool:
             hint="nothing was removed; copy again, which then finds it or creates it",
         ) from error
     return False
-
-
-def _other_bytes(key: str, holder: str, code: str) -> Corrupt:
-    return Corrupt(
-        code,
-        f"the target has other bytes there, and its checkpoint {holder!r} uses them, so they were not replaced",
-        key=key,
-        hint=f"see what pyckpt verify says of {holder!r} at the target",
-    )
-

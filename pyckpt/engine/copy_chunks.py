@@ -56,6 +56,11 @@ def send_objects(
     Raises Corrupt ``object.*``, ``block.digest``, ``external.missing`` for what is wrong with the source, StoreError.
     Objects that were complete by then stay, of others nothing does.
     """
+    # What a manifest says of another checkpoint's object need not be covered by digests: there must be as many bytes
+    # before they are cut into chunks.
+    foreign = [partial(_check_size, source, each) for each in objects if each.is_external and each.stitch is None]
+    with ThreadPoolExecutor(threads, thread_name_prefix="pyckpt-look") as pool:
+        run_all(pool, foreign)
     gate = _Gate()
     work = [_Transfer(source, target, each, gate, count) for each in objects]
     jobs = [partial(each.run, number) for each in work for number in range(len(each.chunks))]
@@ -69,7 +74,7 @@ def send_objects(
 def find_wrong(
     source: Store, target: Store, objects: Sequence[DataObject], *, threads: int, count: Counter
 ) -> set[str]:
-    """Reads objects that the target has, and gives the keys there of those that are not what they should be.
+    """Reads objects that the target has with their sizes, and gives the keys of those that are not what they should be.
 
     What no digest covers is compared with the source.
     """
@@ -248,6 +253,10 @@ def open_source(source: Store, what: DataObject) -> ObjectReader:
         reader.close()
         raise Corrupt("object.size", f"expected {what.source_size} bytes, found {found}", key=what.key)
     return reader if what.stitch is None else StitchedReader(what.stitch, reader, what.size)
+
+
+def _check_size(source: Store, what: DataObject) -> None:
+    open_source(source, what).close()
 
 
 def read_source(reader: ObjectReader, what: DataObject, at: int, into: memoryview) -> None:

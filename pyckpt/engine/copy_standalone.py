@@ -9,15 +9,16 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from pyckpt.engine.buffers import staging
-from pyckpt.engine.commit import exists, timestamp
+from pyckpt.engine.commit import timestamp
 from pyckpt.engine.copy_alone import check_header, plan_item_alone
 from pyckpt.engine.copy_chunks import Counter, open_source, read_source, send_objects
 from pyckpt.engine.copy_cover import Cover, covers_of
 from pyckpt.engine.copy_plan import DataObject, SmallObject
 from pyckpt.engine.copy_small import read_small
 from pyckpt.engine.listing import list_checkpoints
+from pyckpt.engine.name_taken import check_own_root
 from pyckpt.engine.open import OpenItem, descriptor_key, load_item
-from pyckpt.errors import LimitExceeded, PyckptError, SaveAborted, StoreError
+from pyckpt.errors import AlreadyExists, LimitExceeded, PyckptError, SaveAborted, StoreError
 from pyckpt.format.digest import sha256_hex
 from pyckpt.format.keys import asset_key, attempt_marker_key, displaced_asset_key, join, manifest_key, root_key
 from pyckpt.format.manifest import Manifest, compress_manifest, encode_manifest
@@ -86,6 +87,10 @@ class StandaloneCopy:
         self.sent = sum(each.size for each in data)
         self.objects = len(data)
         entries = {name: self._store_item(name, self._items[name][0]) for name in self.root.items}
+        return self._root(entries)
+
+    def check_marker(self) -> None:
+        """The last look before the root. Raises SaveAborted."""
         if self.target.info(self._created[0]) is None:
             raise SaveAborted(
                 "save.aborted",
@@ -93,7 +98,6 @@ class StandaloneCopy:
                 key=self.target_name,
                 hint="the copy lasted longer than the grace period; copy again",
             )
-        return self._root(entries)
 
     def _store_item(self, name: str, manifest: Manifest) -> ItemEntry:
         entry = self.root.items[name]
@@ -146,9 +150,11 @@ class StandaloneCopy:
         try:
             self.target.put_new(key, data)
         except AlreadyThere as error:
-            if not self._has(key, data):
+            try:
+                check_own_root(self.target, self.target_name, data, error)
+            except AlreadyExists:
                 self.clean_up()
-                raise exists(self.target, self.target_name) from error
+                raise
         except BaseException as error:
             raise SaveAborted(
                 "save.aborted",

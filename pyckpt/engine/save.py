@@ -19,10 +19,11 @@ import msgpack
 
 from pyckpt.engine.base import Base, choose_base
 from pyckpt.engine.carry import Sources, carry_items
-from pyckpt.engine.commit import Assets, Commit, Lost, exists, timestamp
+from pyckpt.engine.commit import Assets, Commit, Lost, timestamp
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.fingerprint import groups_of, structure_of
 from pyckpt.engine.leaves import ItemState
+from pyckpt.engine.name_taken import exists
 from pyckpt.engine.open import root_bytes
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.phases import Phases

@@ -109,6 +109,14 @@ def test_nothing_changed_is_a_stale_snapshot_and_writes_no_object(tmp_path):
     assert ["stale" in text for text in coded[1].warnings] == [True]
 
 
+def test_no_object_is_kept_for_shards_of_no_bytes(tmp_path):
+    empty = {"none": np.zeros((0, 2)), "nil": np.zeros(0)}
+    pyckpt.save(tmp_path / "a", {"model": {"w": np.ones(9), **empty}}, options=options())
+    report = pyckpt.save(tmp_path / "b", {"model": {"w": np.zeros(9), **empty}}, options=options())
+    assert (report.referenced_shards, report.external) == (0, ())
+    assert pyckpt.load(tmp_path / "b")["model"]["none"].shape == (0, 2)
+
+
 @pytest.mark.parametrize(("first", "second"), [("none", "zstd"), ("zstd", "planes"), ("planes", "none")])
 def test_the_codec_may_change(tmp_path, first, second):
     pyckpt.save(tmp_path / "a", state(0), options=options(codec=first, codec_level=3))
