@@ -13,7 +13,7 @@ from pyckpt import facade
 from pyckpt.engine.background import SaveHandle
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.options import LoadOptions, SaveOptions
-from pyckpt.errors import UsageError
+from pyckpt.errors import Corrupt, UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.manager.decide import Decider
 from pyckpt.manager.events import Preempted, Restored, SaveEvent
@@ -182,15 +182,20 @@ class CheckpointManager:
             if given not in choices:
                 raise UsageError("usage.invalid", f"found {given!r}, expected one of {', '.join(choices)}")
         self._saver.settle()
-        found = Restoration(
-            self._store, self._pattern, self._conversation(), step, verify, on_damage, self._load_options(options)
-        ).run(self._chosen(state))
+        try:
+            found = Restoration(
+                self._store, self._pattern, self._conversation(), step, verify, on_damage, self._load_options(options)
+            ).run(self._chosen(state))
+        except Corrupt:
+            self._saver.reference.distrust()
+            raise
         self._retention.damaged.update(each.name for each in found.passed)
         self._decider.rest()
         if found.url is not None:
             self._previous = found.step
             self._saver.parent = found.digest
             self._saver.current = self._pattern.name_of(found.step)
+            self._saver.reference.restored(self._saver.current)
         if self._conversation().rank == 0:
             if found.url is None:
                 _log.info("no checkpoint in %s: starting afresh", self._store.url)

@@ -13,6 +13,7 @@ import msgpack
 from pyckpt import facade
 from pyckpt.engine.background import SaveHandle
 from pyckpt.engine.coordinator import Coordinator
+from pyckpt.engine.external import Where
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.rounds import round_trip
 from pyckpt.errors import RankError, StoreError
@@ -22,6 +23,7 @@ from pyckpt.manager.flight import Flight, Patience, UnderWay
 from pyckpt.manager.log import ALREADY, call, log_retention, log_save
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
+from pyckpt.manager.reference import Reference
 from pyckpt.manager.retention import Retention
 from pyckpt.manager.room import tight
 from pyckpt.storage.base import Store
@@ -97,6 +99,7 @@ class Saver:
         self._latest: Flight | None = None
         self.parent = options.parent
         """Digest of what was restored."""
+        self.reference = Reference(options.reference)
         self.current: str | None = None
         """Name that this run saved or restored last."""
 
@@ -117,20 +120,22 @@ class Saver:
         if self._rank == 0 and (short := tight(self._store, self._written)):
             _log.warning("step %d may not fit: %s, and the last save took %d", wish.step, short, self._written)
         url = checkpoint_url(self._store.url, name)
-        begins = self._background and not wish.last
+        reference = self.reference.current
         if error is None:
             try:
-                with self._under_way.launching():
-                    handle = self._begin(wish, url) if begins else self._complete(wish, url)
-                self.current = name
+                with self._under_way.launching() as began:
+                    if self._background and not wish.last:
+                        handle = self._begin(wish, url, reference)
+                        self.current = name
+                        self._under_way.begin(Flight(wish.step, name, wish.metrics, handle, reference, began))
+                        return handle
+                    handle = self._complete(wish, url, reference)
+                    self.current = name
             except Exception as raised:  # noqa: BLE001 - it is counted, and raised if it is one too many
-                begins, handle = False, _failed(url, raised)
+                handle = _failed(url, raised)
         else:
-            begins, handle = False, _failed(url, error)
-        flight = Flight(wish.step, name, wish.metrics, handle)
-        if begins:
-            self._under_way.begin(flight)
-            return handle
+            handle = _failed(url, error)
+        flight = Flight(wish.step, name, wish.metrics, handle, reference)
         self._follow(flight)
         self._tell(flight.followed.result())
         if error is None and not (wish.last and self._patience.tolerated):
@@ -191,26 +196,26 @@ class Saver:
         skipped, code, message, key = msgpack.unpackb(answer)
         return skipped, StoreError(code, message, key=key) if code else None
 
-    def _begin(self, wish: Wish, url: str) -> SaveHandle:
-        handle = facade.save_async(url, wish.state, **self._particulars(wish))
+    def _begin(self, wish: Wish, url: str, reference: Where | None) -> SaveHandle:
+        handle = facade.save_async(url, wish.state, **self._particulars(wish, reference))
         # Its error is this manager's to raise, and not that of the next save.
         handle.seen()
         return handle
 
-    def _complete(self, wish: Wish, url: str) -> SaveHandle:
+    def _complete(self, wish: Wish, url: str, reference: Where | None) -> SaveHandle:
         handle = SaveHandle(url)
-        report = facade.save(url, wish.state, **self._particulars(wish))
+        report = facade.save(url, wish.state, **self._particulars(wish, reference))
         handle.release()
         handle.end(report, None)
         return handle
 
-    def _particulars(self, wish: Wish) -> _Particulars:
+    def _particulars(self, wish: Wish, reference: Where | None) -> _Particulars:
         """What a save is given beside the state."""
         pinned = {"pinned": True} if wish.pin else {}
         return {
             "metadata": {**self._metadata, "step": wish.step, "metrics": wish.metrics, **pinned},
             "assets": self._assets(wish.step) if callable(self._assets) else self._assets,
-            "options": replace(self._options, parent=self.parent),
+            "options": replace(self._options, parent=self.parent, reference=reference),
         }
 
     def _follow(self, flight: Flight) -> None:
@@ -222,6 +227,7 @@ class Saver:
             event = replace(event, error=error)
         else:
             report = flight.handle.committed.result()
+            self.reference.committed(flight.reference)
             with self._lock:
                 self._written = report.written
                 self._latest = flight
@@ -236,6 +242,8 @@ class Saver:
             kept = self._retention.after_save(
                 flight.name, youngest=self._youngest_garbage, superseded=lambda: self._latest is not flight
             )
+            if flight.name in self._retention.damaged:
+                self.reference.distrust()
             log_retention(event, kept)
             event = replace(event, retention=kept)
         flight.followed.set_result(event)
