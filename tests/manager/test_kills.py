@@ -20,6 +20,9 @@ pytestmark = pytest.mark.ranks
 
 KILLS = int(os.environ.get("PYCKPT_KILLS", "12")) // 2
 
+ENOUGH = 8
+"""More checkpoints than these only make the test slow."""
+
 
 @pytest.fixture(autouse=True)
 def _numpy_only(monkeypatch):
@@ -45,10 +48,7 @@ class Run:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["numpy", "pyckpt.manager", "tests.manager.victims"])
         ours, theirs = os.pipe()
-        before, *after = arguments
-        process = context.Process(target=work, args=(before, *after, self.environment, Pipe(theirs)), daemon=True)
-        if work is tight_loop:
-            process = context.Process(target=work, args=(before, self.environment, Pipe(theirs), *after), daemon=True)
+        process = context.Process(target=work, args=(self.environment, Pipe(theirs), *arguments), daemon=True)
         process.start()
         os.close(theirs)
         with open(ours, "rb") as words:
@@ -72,6 +72,10 @@ class Run:
         assert {step for step in self.everything if step % EVERY == 0 or step > self.last + 1 - LAST} <= listed
         for step in listed:
             self.check(self.store, step)
+        for step in sorted(listed)[:-ENOUGH]:
+            # By hand: what newer ones refer to goes with them, or stays behind.
+            pyckpt.delete(f"{self.store}/step-{step:08d}")
+            self.everything.discard(step)
 
     def kill_copy(self):
         """A copy of the newest; what is listed at the target is whole, and the next try makes it so."""
@@ -111,7 +115,7 @@ def local(tmp_path):
 @pytest.fixture
 def s3(seaweed, weed_place, weed_environment):
     pytest.importorskip("obstore", reason="obstore is not installed")
-    return Run(f"s3://{weed_place}/run", f"s3://{weed_place}/copies", seaweed.environment(), 1.2)
+    return Run(f"s3://{weed_place}/run", f"s3://{weed_place}/copies", seaweed.environment(), 0.8)
 
 
 @pytest.mark.parametrize("place", ["local", "s3"])
@@ -131,4 +135,4 @@ def test_nothing_acknowledged_is_lost(request, place):
     pyckpt.gc(run.store, grace=0)
     assert not pyckpt.list(run.store)
     run.drop_copies(1)
-    print(f"{KILLS} kills, {len(run.everything)} checkpoints acknowledged")
+    print(f"{KILLS} kills, {run.last} saves acknowledged")

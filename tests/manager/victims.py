@@ -23,7 +23,7 @@ def filled(step):
     return {"model": {"w": np.arange(50_000, dtype=np.uint32) * 3 + step, "frozen": frozen}, "extra": {"step": step}}
 
 
-def tight_loop(store, environment, acknowledged, background, referring):
+def tight_loop(environment, acknowledged, store, background, referring):
     """Saves every step; says so as soon as the save is committed."""
     alone(environment)
     state = filled(0)
@@ -57,7 +57,7 @@ def acknowledge(acknowledged, step, committed):
         os.write(acknowledged, step.to_bytes(8, "little"))
 
 
-def copier(source, target, environment, begun):
+def copier(environment, begun, source, target):
     """Copies; says when it begins."""
     alone(environment)
     os.write(begun, bytes(8))
