@@ -46,7 +46,7 @@ class Run:
     def kill(self, work, *arguments, patience=None):
         """Begins the work in a process, kills it some time after its first word; gives its words, as numbers."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["numpy", "pyckpt.manager", "tests.manager.victims"])
+        context.set_forkserver_preload(["numpy", "pyckpt.manager", "pyckpt.storage.objects", "tests.manager.victims"])
         ours, theirs = os.pipe()
         process = context.Process(target=work, args=(self.environment, Pipe(theirs), *arguments), daemon=True)
         process.start()
