@@ -20,7 +20,7 @@ from pyckpt.errors import RankError, StoreError
 from pyckpt.manager.decide import check_same_step
 from pyckpt.manager.events import SaveEvent
 from pyckpt.manager.flight import Flight, Patience, UnderWay
-from pyckpt.manager.log import ALREADY, call, log_retention, log_save
+from pyckpt.manager.log import ALREADY, FULL, call, log_retention, log_save
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
 from pyckpt.manager.reference import Reference
@@ -223,7 +223,9 @@ class Saver:
         rank = self._rank
         event = SaveEvent(flight.step, flight.name, None, rank=rank, metrics=flight.metrics)
         error = flight.handle.committed.exception()
-        if error is not None:
+        if flight.handle.skipped:
+            event = replace(event, skipped=FULL)
+        elif error is not None:
             event = replace(event, error=error)
         else:
             report = flight.handle.committed.result()
@@ -253,8 +255,9 @@ class Saver:
         return (self._under_way.oldest() or 0.0) + FLIGHT_MARGIN if self._background else 0.0
 
     def _tell(self, event: SaveEvent) -> None:
-        self._patience.count(event.error)
-        if event.error is not None and self.current == event.name:
+        if not event.skipped:
+            self._patience.count(event.error)
+        if event.report is None and self.current == event.name:
             self.current = None
         call("on_save", self._on_save, event)
 

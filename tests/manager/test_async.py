@@ -80,6 +80,30 @@ def names(tmp_path):
     return [Path(url).name for url in pyckpt.list(tmp_path / "run")]
 
 
+def test_a_save_that_is_skipped_because_there_are_enough_is_no_failure(tmp_path, manage, gate, caplog):
+    events = []
+    manager = manage(options=pyckpt.SaveOptions(when_full="skip"), on_save=events.append)
+    gate.close()
+    manager.step(1, filled(1))
+    assert gate.reached.wait(30)
+    with caplog.at_level(logging.INFO, "pyckpt"):
+        skipped = manager.step(2, filled(2))
+        assert skipped.skipped
+        while not skipped.done():
+            time.sleep(0.01)
+        gate.open.set()
+        manager.wait()
+    assert {event.step: (bool(event.report), bool(event.skipped), event.error) for event in events} == {
+        1: (True, False, None),
+        2: (False, True, None),
+    }
+    assert "step 2 is not saved as step-00000002: there are as many saves in flight" in caplog.text
+    # It can still be saved, and nothing is owed.
+    manager.save(2, filled(2))
+    manager.wait()
+    assert names(tmp_path) == ["step-00000002", "step-00000001"]
+
+
 def test_a_step_does_not_wait_for_the_commit_and_the_callback_comes_with_the_next_call(tmp_path, manage, gate, caplog):
     caplog.set_level(logging.INFO, "pyckpt")
     heard = []
