@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import rule
 
 import pyckpt
 from pyckpt.engine.listing import list_checkpoints
 from pyckpt.errors import AlreadyExists, Corrupt, NotFound, SaveAborted, StoreError
 from tests.manager.run_hands import Hands
+from tests.manager.run_stores import picks
 
 
 class Copies(Hands):
     """What is in the second store stays, whatever becomes of the first: ``copies`` has name -> record, source's digest."""
 
-    @precondition(lambda self: self.everything())
     @rule(
-        data=st.data(),
+        pick=picks,
         how=st.sampled_from(["verbatim", "verbatim", "renamed", "standalone"]),
         verify=st.booleans(),
         fail=st.none() | st.integers(1, 25),
@@ -24,18 +24,18 @@ class Copies(Hands):
         stays=st.booleans(),
         again=st.booleans(),
     )
-    def copy(self, data, how, verify, fail, when, stays, again):
+    def copy(self, pick, how, verify, fail, when, stays, again):
         """One that is broken off, as if it was killed where the fault ``stays``, is perhaps done ``again`` at once."""
         self.settle()
-        record = data.draw(st.sampled_from(self.everything()))
+        if not self.everything():
+            return
+        record = self.pick(self.everything(), pick)
         name = {"verbatim": record.name, "renamed": f"as-{record.name}", "standalone": f"alone-{record.name}"}[how]
         self.arm(self.target, fail, when, stays=stays)
         done = self.copy_once(record, name, how, verify, fail)
         self.disarm(self.target)
         if not done and again and not record.damage:
-            had = sum(info.size for info in self.target_inner.list("") if not info.key.startswith(".tombstones/"))
             report = self.copy_once(record, name, how, True, None)
-            assert report is None or report.already_there or report.sent + had >= 0
             if report is not None and how != "standalone" and not report.already_there:
                 total = report.sent + report.found
                 size = len(self.target_inner.get(f"{name}/checkpoint.json", limit=1 << 24))
@@ -71,7 +71,7 @@ class Copies(Hands):
         assert report is None or alone or report.digest == root.digest
         assert report is None or not report.already_there or known is not None or fail
         if known is None:
-            assert not record.damage
+            # One that is damaged by now may be made whole by what the target has of an earlier copy.
             self.copies[name] = record, root.digest
         else:
             assert known[1] == root.digest
@@ -80,10 +80,11 @@ class Copies(Hands):
         assert self.holds(self.copies[name][0], self.target_inner, name)
         return report
 
-    @precondition(lambda self: self.copies)
-    @rule(data=st.data(), fail=st.none() | st.none() | st.integers(1, 2), when=st.sampled_from(["before", "after"]))
-    def delete_copy(self, data, fail, when):
-        name = data.draw(st.sampled_from(sorted(self.copies)))
+    @rule(pick=picks, fail=st.none() | st.none() | st.integers(1, 2), when=st.sampled_from(["before", "after"]))
+    def delete_copy(self, pick, fail, when):
+        if not self.copies:
+            return
+        name = self.pick(sorted(self.copies), pick)
         self.arm(self.target, fail, when)
         try:
             pyckpt.delete(f"{self.target_inner.url}/{name}")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import rule
 
 import pyckpt
 from pyckpt.engine.collect import collect_garbage
 from pyckpt.errors import Corrupt, NotFound, PyckptError, StoreError, UsageError
 from tests.manager.run_model import Record
 from tests.manager.run_saves import OPTIONS, Saves, changed
-from tests.manager.run_stores import STORES
+from tests.manager.run_stores import STORES, picks
 
 MARKS = {"object": ".safetensors", "manifest": "/manifest-", "root": "/checkpoint.json"}
 
@@ -18,14 +18,14 @@ MARKS = {"object": ".safetensors", "manifest": "/manifest-", "root": "/checkpoin
 class Hands(Saves):
     """Rules beside those of the manager."""
 
-    @rule(changed=changed, reference=st.sampled_from([None, "newest", "any"]), carry=st.booleans(), data=st.data())
-    def save_by_hand(self, changed, reference, carry, data):
+    @rule(changed=changed, reference=st.sampled_from([None, "newest", "any"]), carry=st.none() | picks, pick=picks)
+    def save_by_hand(self, changed, reference, carry, pick):
         """A checkpoint that the manager doesn't know: it may refer to the manager's, and the next of those to it."""
         self.settle()
         there = self.everything()
-        source = data.draw(st.sampled_from(there)) if carry and there else None
+        source = self.pick(there, carry) if carry is not None and there else None
         if reference == "any":
-            reference = data.draw(st.sampled_from(there)).name if there else None
+            reference = self.pick(there, pick).name if there else None
         values = self.next_values(changed)
         state = values.state()
         sources = {}
@@ -48,11 +48,12 @@ class Hands(Saves):
             self.tainted = True
         self.hands.append(new)
 
-    @precondition(lambda self: self.everything())
-    @rule(data=st.data(), fail=st.none() | st.none() | st.integers(1, 2), when=st.sampled_from(["before", "after"]))
-    def delete_by_hand(self, data, fail, when):
+    @rule(pick=picks, fail=st.none() | st.none() | st.integers(1, 2), when=st.sampled_from(["before", "after"]))
+    def delete_by_hand(self, pick, fail, when):
         self.settle()
-        record = data.draw(st.sampled_from(self.everything()))
+        if not self.everything():
+            return
+        record = self.pick(self.everything(), pick)
         self.arm(self.store, fail, when)
         try:
             pyckpt.delete(self.url(record))
@@ -70,17 +71,19 @@ class Hands(Saves):
             self.records = [each for each in self.records if each is not record]
             self.hands = [each for each in self.hands if each is not record]
 
-    @precondition(lambda self: any(not each.damage for each in self.everything()))
-    @rule(data=st.data(), what=st.sampled_from(["object", "object", "manifest", "root"]), often=st.integers(0, 2))
-    def damage(self, data, what, often):
+    @rule(pick=picks, what=st.sampled_from(["object", "object", "manifest", "root"]), often=st.integers(0, 2))
+    def damage(self, pick, what, often):
         """Changes a byte, perhaps one that other checkpoints refer to."""
         if often:
             return
         self.settle()
         sound = [each for each in [*self.everything(), self.other] if not each.damage]
-        record = data.draw(st.sampled_from([each for each in sound if each is not self.other]))
+        own = [each for each in sound if each is not self.other]
+        if not own:
+            return
+        record = self.pick(own, pick)
         keys = {f"{record.name}/checkpoint.json"} if what == "root" else self.reached(record.name)
-        key = data.draw(st.sampled_from(sorted(key for key in keys if MARKS[what] in key)))
+        key = self.pick(sorted(key for key in keys if MARKS[what] in key), pick)
         reaching = [each for each in sound if each is record or key in self.reached(each.name)]
         bytes_ = bytearray(self.inner.get(key, limit=1 << 24))
         bytes_[-5] ^= 4

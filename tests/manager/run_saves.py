@@ -7,13 +7,13 @@ from datetime import timedelta
 
 import pytest
 from hypothesis import strategies as st
-from hypothesis.stateful import precondition, rule
+from hypothesis.stateful import rule
 
 import pyckpt
 from pyckpt.errors import AlreadyExists, Corrupt, NotFound, SaveAborted, StoreError
 from pyckpt.manager import AtSteps, KeepBest, KeepEvery
 from tests.manager.run_model import EVERY, LAST, Record, always_kept, blank, kept, same
-from tests.manager.run_stores import NUMPY, Stores
+from tests.manager.run_stores import NUMPY, Stores, picks
 
 OPTIONS = pyckpt.SaveOptions(threads=1, block_bytes=4096, max_in_flight=2)
 REFERRING = pyckpt.SaveOptions(threads=1, block_bytes=4096, max_in_flight=2, reference="newest")
@@ -187,11 +187,11 @@ class Saves(Stores):
         self.start(background, referring)
         self.resume(None)
 
-    @precondition(lambda self: self.records)
-    @rule(data=st.data())
-    def roll_back(self, data):
+    @rule(pick=picks)
+    def roll_back(self, pick):
         self.settle()
-        self.resume(data.draw(st.sampled_from(sorted(each.step for each in self.records))))
+        if self.records:
+            self.resume(self.pick(self.records, pick).step)
 
     def resume(self, step):
         state = blank()

