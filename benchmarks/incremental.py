@@ -29,9 +29,9 @@ class Adapted(nn.Module):
         self.up = nn.ModuleList(nn.Linear(RANK, WIDTH, bias=False) for _ in layers)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Every layer and its correction."""
+        """Every layer and its correction, as residuals: the gradient reaches all of them."""
         for base, down, up in zip(self.base, self.down, self.up, strict=True):
-            x = torch.tanh(base(x) + up(down(x)))
+            x = x + (base(x) + up(down(x))) / len(self.base)
         return x
 
     def optimizer(self) -> torch.optim.Optimizer:

@@ -20,8 +20,8 @@ with pyckpt.CheckpointManager(store, save_every_n_steps=10, keep_last_n=2) as ma
     resumed = manager.restore(state)
     for step in range(resumed.step + 1, last + 1):
         state["model"]["w"] += 1
-        report = manager.step(step, state)
-        if report is not None and report.weak:
+        saved = manager.step(step, state)
+        if saved is not None and saved.wait().weak:
             print("this server does not honour conditional writes: one job at a time")
 
 newest = pyckpt.latest(store)

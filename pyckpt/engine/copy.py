@@ -70,44 +70,28 @@ def copy_checkpoint(
         raise UsageError(
             "usage.invalid", f"{name!r} uses another checkpoint of the name {target_name!r}", hint="choose another name"
         )
-    report = partial(
-        CopyReport,
-        url=checkpoint_url(target.url, target_name),
-        source=checkpoint_url(source.url, name),
-        checkpoints=() if standalone else tuple(each.checkpoint for each in root.external),
-    )
+    about = partial(CopyReport, url=checkpoint_url(target.url, target_name), source=checkpoint_url(source.url, name))
     there = _standing(target, target_name)
     if there is not None:
-        if (standalone and there.origin != root.digest) or (not standalone and there.digest != root.digest):
+        if root.digest != (there.origin if standalone else there.digest):
             raise exists(target, target_name)
-        return report(digest=there.digest, already_there=True, seconds=time.perf_counter() - begin)
-    weak = target.conditional_put != "native"
-    if weak and not accept_weak_store:
-        raise StoreError(
-            "store.condition",
-            "the store does not honour create-if-absent: two checkpoints of one name could both seem to be there",
-            key=target.url,
-            hint="accept_weak_store=True copies anyway, if you make sure that one process writes a name",
-        )
+        return about(digest=there.digest, already_there=True, seconds=time.perf_counter() - begin)
+    weak = _is_weak(target, accept=accept_weak_store)
     threads = threads or _threads(source, target)
     if standalone:
         alone = StandaloneCopy(source, name, root, target, target_name, threads)
         digest = _copy_alone(alone, data, progress)
-        return report(
-            digest=digest,
-            objects=alone.objects + 1,
-            sent=alone.sent,
-            seconds=time.perf_counter() - begin,
-            weak=weak,
-        )
+        seconds = time.perf_counter() - begin
+        return about(digest=digest, objects=alone.objects + 1, sent=alone.sent, seconds=seconds, weak=weak)
     items = [load_item(source, name, item, root, tables_only=True) for item in root.items]
     plan = plan_copy(name, root, items, target_name)
     work = _Copy(source, target, target_name, plan, threads, verify, progress)
     work.run()
     _check_source(source, name, data)
     already_there = _create_root(target, target_name, data)
-    return report(
+    return about(
         digest=root.digest,
+        checkpoints=tuple(each.checkpoint for each in root.external),
         already_there=already_there,
         objects=len(plan.data) + len(plan.small) + 1,
         sent=work.sent + len(data),
@@ -116,6 +100,19 @@ def copy_checkpoint(
         seconds=time.perf_counter() - begin,
         weak=weak,
     )
+
+
+def _is_weak(target: Store, *, accept: bool) -> bool:
+    """Whether the target has no create-if-absent. Raises StoreError ``store.condition`` unless that is accepted."""
+    weak = target.conditional_put != "native"
+    if weak and not accept:
+        raise StoreError(
+            "store.condition",
+            "the store does not honour create-if-absent: two checkpoints of one name could both seem to be there",
+            key=target.url,
+            hint="accept_weak_store=True copies anyway, if you make sure that one process writes a name",
+        )
+    return weak
 
 
 def _threads(source: Store, target: Store) -> int:

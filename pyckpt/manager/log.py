@@ -12,7 +12,7 @@ __all__ = ["ALREADY", "FULL", "call", "log_retention", "log_save"]
 _log = logging.getLogger("pyckpt")
 
 ALREADY = "this very run has saved or restored it"
-FULL = "there are as many saves in flight as max_in_flight, and when_full is 'skip'"
+FULL = "there were enough saves in flight"
 
 
 def log_save(event: SaveEvent) -> None:
@@ -21,7 +21,7 @@ def log_save(event: SaveEvent) -> None:
         _log.error("step %d could not be saved as %s: %s", event.step, event.name, event.error)
         return
     if event.report is None:
-        level = logging.INFO if event.skipped in (ALREADY, FULL) else logging.WARNING
+        level = logging.INFO if event.skipped == ALREADY else logging.WARNING
         _log.log(level, "step %d is not saved as %s: %s", event.step, event.name, event.skipped)
         return
     report = event.report

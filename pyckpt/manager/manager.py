@@ -132,7 +132,8 @@ class CheckpointManager:
             self._saver.leave()
         handle = None
         if decision.save:
-            handle = self._saver.save(self._wish(step, state, metrics, last=decision.leave))
+            asked = bool(decision.signals or decision.files)
+            handle = self._saver.save(self._wish(step, state, metrics, last=decision.leave, asked=asked))
             self._decider.done(decision, self._conversation().rank)
         if decision.leave and self._preemption is not None:
             if self._conversation().rank == 0:
@@ -152,7 +153,7 @@ class CheckpointManager:
         """Saves now, whatever the policies say; ``pin`` keeps the checkpoint for ever. None if it was skipped."""
         self._check_open()
         self._saver.hear()
-        handle = self._saver.save(self._wish(step, state, metrics, pin=pin))
+        handle = self._saver.save(self._wish(step, state, metrics, pin=pin, asked=True))
         self._decider.rest()
         return handle
 
@@ -245,8 +246,9 @@ class CheckpointManager:
         *,
         pin: bool = False,
         last: bool = False,
+        asked: bool = False,
     ) -> Wish:
-        return Wish(step, self._chosen(state), parse_metrics(metrics), pin, last)
+        return Wish(step, self._chosen(state), parse_metrics(metrics), pin, last, asked)
 
     def _chosen(self, state: Mapping[str, object]) -> Mapping[str, object]:
         if self._items is None:

@@ -58,6 +58,8 @@ class Wish:
     pin: bool = False
     last: bool = False
     """The run leaves after it: it is done in the call, and nothing is begun after it."""
+    asked: bool = False
+    """Somebody asked for this very save, so that it waits for room whatever ``when_full`` says."""
 
 
 class Saver:
@@ -110,7 +112,7 @@ class Saver:
         """
         name = self._pattern.name_of(wish.step)
         self._rank = self._conversation().rank
-        skipped, error = self._admit(wish, name)
+        skipped, error, fatal = self._admit(wish, name)
         if skipped:
             event = SaveEvent(wish.step, name, None, rank=self._rank, skipped=skipped, metrics=wish.metrics)
             if self._rank == 0:
@@ -138,6 +140,9 @@ class Saver:
         flight = Flight(wish.step, name, wish.metrics, handle, reference)
         self._follow(flight)
         self._tell(flight.followed.result())
+        if error is not None and fatal:
+            self._patience.count(None)
+            raise error
         if error is None and not (wish.last and self._patience.tolerated):
             self._patience.raise_due()
         return handle
@@ -172,8 +177,8 @@ class Saver:
         self._patience.raise_due()
         return b""
 
-    def _admit(self, wish: Wish, name: str) -> tuple[str, StoreError | None]:
-        """Why there is no room for this name, decided by rank 0, or the error that it met; empty and None if there is.
+    def _admit(self, wish: Wish, name: str) -> tuple[str, StoreError | None, bool]:
+        """What rank 0 says: why there is no room for this name, or the error that it met, and whether that is too much.
 
         Raises on all ranks what is due.
         """
@@ -182,19 +187,18 @@ class Saver:
             check_same_step([msgpack.unpackb(each) for each in told])
             if not wish.last:
                 self._patience.raise_due()
-            answer = ["", "", "", ""]
+            skipped, error, fatal = "", ("", "", ""), False
             try:
-                answer[0] = ALREADY if name == self.current else self._retention.admit(name, replace=self._replace)
-            except StoreError as error:
-                if not (self._patience.tolerated if wish.last else self._patience.left()):
-                    raise
-                answer[1:] = error.code, error.message, error.key
-            packed: bytes = msgpack.packb(answer)
+                skipped = ALREADY if name == self.current else self._retention.admit(name, replace=self._replace)
+            except StoreError as met:
+                error = met.code, met.message, met.key
+                fatal = not (self._patience.tolerated if wish.last else self._patience.left())
+            packed: bytes = msgpack.packb([skipped, error, fatal])
             return packed
 
         answer = round_trip(self._conversation(), "admit", lambda: msgpack.packb(wish.step), decide)
-        skipped, code, message, key = msgpack.unpackb(answer)
-        return skipped, StoreError(code, message, key=key) if code else None
+        skipped, (code, message, key), fatal = msgpack.unpackb(answer)
+        return skipped, StoreError(code, message, key=key) if code else None, fatal
 
     def _begin(self, wish: Wish, url: str, reference: Where | None) -> SaveHandle:
         handle = facade.save_async(url, wish.state, **self._particulars(wish, reference))
@@ -215,7 +219,12 @@ class Saver:
         return {
             "metadata": {**self._metadata, "step": wish.step, "metrics": wish.metrics, **pinned},
             "assets": self._assets(wish.step) if callable(self._assets) else self._assets,
-            "options": replace(self._options, parent=self.parent, reference=reference),
+            "options": replace(
+                self._options,
+                parent=self.parent,
+                reference=reference,
+                when_full="wait" if wish.asked else self._options.when_full,
+            ),
         }
 
     def _follow(self, flight: Flight) -> None:
@@ -237,7 +246,7 @@ class Saver:
             short = tight(self._store, TIGHT * report.written) if slow else ""
             event = replace(event, report=report, slow=f"{slow}; {short}" if short else slow)
         # What only says that another rank failed is said by rank 0 for all.
-        if rank == 0 or not (error is None or isinstance(error, RankError)):
+        if rank == 0 or not (event.error is None or isinstance(error, RankError)):
             log_save(event)
         flight.ended.set_result(event)
         if rank == 0 and error is None and not self._leaving:

@@ -120,6 +120,9 @@ def owned_by_optimizers(state: Mapping[str, object], items: Sequence[ItemState])
         size = sum(piece.source.nbytes for piece in leaf.pieces)
         if len(tensors) != len(leaf.pieces) or not size or not all(map(owned.has, tensors)):
             continue
+        if any(tensor.is_inference() for tensor in tensors):
+            # They don't count changes.
+            continue
         if size < LATE_BYTES and all(tensor.is_cpu for tensor in tensors):
             continue
         # Detached: somebody may give the parameter other memory, and what is copied is the old one.

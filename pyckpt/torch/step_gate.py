@@ -9,6 +9,7 @@ a hook can't be removed while another thread's step goes through the hooks.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -79,8 +80,10 @@ class StepGate:
     def _stand_in_front(self) -> None:
         hooks = cast("OrderedDict[int, Any]", torch_optimizer._global_optimizer_pre_hooks)
         if self._hook is None:
-            # Nothing to trace for a compiled step; it would be compiled again for every copy.
-            self._hook = cast("Hook", torch.compiler.disable(self.before_step))  # type: ignore[no-untyped-call]
+            self._hook = self.before_step
+            if "torch._dynamo" in sys.modules:
+                # A compiled step would be compiled again for every copy. To load the compiler for that takes seconds.
+                self._hook = cast("Hook", torch.compiler.disable(self._hook))  # type: ignore[no-untyped-call]
         key = next((key for key, hook in hooks.items() if hook is self._hook), None)
         if key is None:
             key = torch_optimizer.register_optimizer_step_pre_hook(self._hook).id

@@ -12,14 +12,14 @@ import pyckpt
 from pyckpt.cli.main import main
 from pyckpt.errors import Corrupt, Finding, NotFound, StoreError
 
-COMMANDS = ("inspect", "list", "verify", "diff", "export", "delete", "gc")
+COMMANDS = ("inspect", "list", "verify", "diff", "copy", "export", "delete", "gc")
 PYCKPT = (sys.executable, "-c", "import sys; from pyckpt.cli.main import main; sys.exit(main())")
 
 
 def test_help(run):
     ran = run("--help")
     assert ran.status == 0
-    assert [line.split()[0] for line in ran.out.partition("Commands:")[2].splitlines()[1:8]] == list(COMMANDS)
+    assert [line.split()[0] for line in ran.out.partition("Commands:")[2].splitlines()[1 : 1 + len(COMMANDS)]] == list(COMMANDS)
     for command in COMMANDS:
         text = run(command, "--help").out
         assert "--json" in text

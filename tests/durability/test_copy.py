@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import msgpack
 import pytest
 
 from pyckpt.engine import copy_plan
@@ -21,6 +22,7 @@ from pyckpt.format.keys import tombstone_key
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
 from tests.durability.carried import save_carriers
+from tests.durability.forge import change_manifest, change_root
 from tests.durability.kill_points import check_listed, committed, killed, reachable, save_one
 from tests.storage.faulty import FaultyStore
 from tests.storage.faulty_os import FaultyOs
@@ -291,6 +293,23 @@ def test_collection_beside_a_copy(source, target):
     assert roots(target) == []
 
 
+def test_collection_leaves_what_is_written_again_meanwhile(target):
+    first, second = (f"c/model/{'0' * 15}{number}-00000.safetensors" for number in (1, 2))
+    long_ago = time.time() - GRACE_SECONDS
+    for key in (first, second):
+        target.put(key, b"old")
+        os.utime(os.path.join(target.root, key), (long_ago, long_ago))
+
+    class Writing(FaultyStore):
+        def step(self, what, key, change):
+            if (what, key) == ("delete", first):
+                target.put(second, b"new")
+            return super().step(what, key, change)
+
+    collect_garbage(Writing(target, count_only=True), grace=3600)
+    assert contents(target) == {second: b"new"}
+
+
 def test_a_deletion_beside_a_copy(source, target):
     class Deleting(FaultyStore):
         def step(self, what, key, change):
@@ -375,6 +394,21 @@ def test_an_asset_beside_a_tombstone_gets_a_new_time(source, target):
     before = target.info("step_1/model/config.json").modified
     copy_checkpoint(source, "step_1", target)
     assert target.info("step_1/model/config.json").modified > before
+
+
+def test_what_a_later_version_wrote_is_copied_as_it_is(source, target):
+    change_manifest(source, "step_1", "numbers", lambda record: record.update(tree={"x": msgpack.ExtType(99, b"1")}))
+    change_manifest(source, "step_1", "packed", lambda record: record["objects"][0].update(digest="blake9"))
+    change_root(source, "step_1", lambda root: root.update({"x-acme": [1]}))
+    report = copy_checkpoint(source, "step_1", target)
+    assert report.unchecked > 4096
+    copied = contents(target)
+    assert copied == contents(source, copied)
+    target.delete("step_1/checkpoint.json")
+    key = next(key for key in copied if "/packed/" in key and key.endswith(".safetensors"))
+    target.put(key, copied[key][:-1] + b"?")
+    copy_checkpoint(source, "step_1", target)
+    assert contents(target) == copied
 
 
 def test_somebodys_file_at_the_key_of_an_asset(source, target):

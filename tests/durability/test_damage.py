@@ -67,7 +67,8 @@ def fast(monkeypatch):
     monkeypatch.setattr(verify_module, "ThreadPoolExecutor", Inline)
     monkeypatch.setattr(read_module, "ThreadPoolExecutor", Inline)
     decode = remembered(
-        open_module.decode_item, lambda checkpoint, name, root, data: (checkpoint, name, root.digest, data)
+        open_module.decode_item,
+        lambda checkpoint, name, root, data, **options: (checkpoint, name, root.digest, data, repr(options)),
     )
     root = remembered(open_module.decode_root, lambda data, **options: (data, repr(options)))
     header = remembered(

@@ -17,7 +17,7 @@ import pytest
 
 import pyckpt
 from pyckpt.errors import StoreError, UsageError
-from pyckpt.manager import BeforePreemption, retention
+from pyckpt.manager import BeforePreemption, OnFile, retention
 from pyckpt.storage.local import LocalStore
 
 NUMPY = pyckpt.LoadOptions(framework="numpy")
@@ -78,30 +78,6 @@ def manage(tmp_path):
 
 def names(tmp_path):
     return [Path(url).name for url in pyckpt.list(tmp_path / "run")]
-
-
-def test_a_save_that_is_skipped_because_there_are_enough_is_no_failure(tmp_path, manage, gate, caplog):
-    events = []
-    manager = manage(options=pyckpt.SaveOptions(when_full="skip"), on_save=events.append)
-    gate.close()
-    manager.step(1, filled(1))
-    assert gate.reached.wait(30)
-    with caplog.at_level(logging.INFO, "pyckpt"):
-        skipped = manager.step(2, filled(2))
-        assert skipped.skipped
-        while not skipped.done():
-            time.sleep(0.01)
-        gate.open.set()
-        manager.wait()
-    assert {event.step: (bool(event.report), bool(event.skipped), event.error) for event in events} == {
-        1: (True, False, None),
-        2: (False, True, None),
-    }
-    assert "step 2 is not saved as step-00000002: there are as many saves in flight" in caplog.text
-    # It can still be saved, and nothing is owed.
-    manager.save(2, filled(2))
-    manager.wait()
-    assert names(tmp_path) == ["step-00000002", "step-00000001"]
 
 
 def test_a_step_does_not_wait_for_the_commit_and_the_callback_comes_with_the_next_call(tmp_path, manage, gate, caplog):
@@ -380,6 +356,44 @@ def test_a_slow_disk_is_noticed_in_the_background(manage, monkeypatch):
         manager.step(step, filled(step)).wait(10)
     manager.wait()
     assert "the phase 'write' took" in heard[3].slow
+
+
+def test_a_save_that_finds_no_room_is_skipped_unless_it_was_asked_for(tmp_path, manage, gate, caplog):
+    heard = []
+    wish = tmp_path / "SAVE"
+    manager = manage(
+        policies=[OnFile(str(wish))], on_save=heard.append, options=pyckpt.SaveOptions(when_full="skip", silence=5.0)
+    )
+    gate.close()
+    manager.step(1, filled(1))
+    assert gate.reached.wait(10)
+    assert manager.step(2, filled(2)).skipped
+    threading.Timer(0.2, gate.open.set).start()
+    wish.touch()
+    assert manager.step(3, filled(3)).wait(10)
+    manager.wait()
+    assert names(tmp_path) == ["step-00000003", "step-00000001"]
+    assert "step 2 is not saved as step-00000002: there were enough saves in flight" in caplog.text
+    # The skipped one is over first.
+    assert sorted((event.step, bool(event.skipped), event.error) for event in heard) == [
+        (1, False, None),
+        (2, True, None),
+        (3, False, None),
+    ]
+
+
+def test_what_the_newest_refers_to_stays_for_the_next_to_refer_to(tmp_path, manage):
+    heard = []
+    manager = manage(keep_last_n=1, on_save=heard.append, options=pyckpt.SaveOptions(reference="newest"))
+    base = np.arange(100_000, dtype=np.float32)
+    for step in (1, 2, 3):
+        state = {"base": {"w": base}, "adapter": {"w": np.full(100, float(step))}}
+        manager.step(step, state).wait(10)
+        manager.wait()
+    assert names(tmp_path) == ["step-00000003", "step-00000001"]
+    assert heard[2].retention.deleted == ("step-00000002",)
+    assert [event.report.written < 20_000 for event in heard] == [False, True, True]
+    assert pyckpt.load(tmp_path / "run" / "step-00000003", options=NUMPY)["base"]["w"].tobytes() == base.tobytes()
 
 
 def test_refused(manage):

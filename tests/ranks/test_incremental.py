@@ -131,3 +131,23 @@ def test_a_base_that_goes_is_written_anew_by_all(ranks, tmp_path):
     loaded = pyckpt.load(tmp_path / "c", options=pyckpt.LoadOptions(framework="torch"))
     assert (loaded["model"]["base"].numpy() == expected["model"]["base"]).all()
     assert (loaded["plain"]["bias"].numpy() == expected["plain"]["bias"]).all()
+
+
+def some_whole(rank, store):
+    """The model in files that open as they lie, the rest by reference."""
+    state = built(rank)
+    options = pyckpt.SaveOptions(reference="newest", whole=["model"], block_bytes=4096, threads=1, silence=20.0)
+    reports = [pyckpt.save(f"{store}/{number}", state, options=options) for number in range(2)]
+    last = pyckpt.save(f"{store}/2", {"mine": state["mine"]}, carry={"model": "1"}, options=options)
+    change(state, 0)
+    return [(each.referenced, each.external) for each in (*reports, last)], last.items, whole(state)
+
+
+def test_whole_items_are_written_and_others_referenced(ranks, tmp_path):
+    saves, items, expected = ranks(SIZE).run(some_whole, str(tmp_path))[3]
+    plain, mine, model = 4 * (64 * 1024 + 10 + 700), 4 * SIZE * 3000, 4 * (64 * 128 + 64 * 2)
+    assert saves == [(0, ()), (plain + mine, ("0",)), (mine + model, ("0", "1"))]
+    assert items == ("mine", "model")
+    assert pyckpt.verify(tmp_path / "2").ok
+    loaded = pyckpt.load(tmp_path / "2", options=pyckpt.LoadOptions(framework="torch"))
+    assert (loaded["model"]["base"].numpy() == expected["model"]["base"]).all()

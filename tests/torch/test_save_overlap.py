@@ -203,6 +203,16 @@ def frozen_weights(model):
     return {"model": model, "optimizer": optimizer}
 
 
+def without_versions(model):
+    """State of an optimizer that was made where nothing counts changes, and weights without it."""
+    optimizer = torch.optim.SGD(model.parameters(), momentum=0.9)
+    model.requires_grad_(False)
+    with torch.inference_mode():
+        for param in model.parameters():
+            optimizer.state[param]["momentum_buffer"] = torch.ones_like(param)
+    return {"model": model, "optimizer": optimizer}
+
+
 def one_memory(model):
     """Makes the parameters parts of one memory; gives the rest of it."""
     flat = torch.zeros(sum(p.numel() for p in model.parameters()) + 10)
@@ -235,6 +245,7 @@ def tensor_beside(model):
         differentiable,
         patched,
         frozen_weights,
+        without_versions,
         buffer_beside,
         tensor_beside,
     ],
