@@ -9,7 +9,7 @@ import pyckpt
 from pyckpt.engine.collect import collect_garbage
 from pyckpt.errors import Corrupt, NotFound, PyckptError, StoreError, UsageError
 from tests.manager.run_model import Record
-from tests.manager.run_saves import OPTIONS, Saves, changed
+from tests.manager.run_saves import Saves, changed
 from tests.manager.run_stores import STORES, picks
 
 MARKS = {"object": ".safetensors", "manifest": "/manifest-", "root": "/checkpoint.json"}
@@ -142,6 +142,3 @@ class Hands(Saves):
         for _ in range(2):
             collect_garbage(STORES[inner.url], grace=0)
         assert {info.key for info in inner.list("")} - self.foreign == set()
-
-
-assert OPTIONS.reference is None

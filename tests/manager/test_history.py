@@ -2,7 +2,7 @@
 
 A manager saves, refers, deletes and collects; others save, delete, collect and damage beside it, and copy to a second
 store. The model (``run_model``) knows nothing of the library's code: it keeps a list of what was committed, in order,
-and works out by itself what retention has to leave. ``PYCKPT_HISTORIES`` says how many.
+and works out by itself what retention has to leave. ``PYCKPT_HISTORIES`` says how many, ``PYCKPT_SEED`` which.
 """
 
 from __future__ import annotations
