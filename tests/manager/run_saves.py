@@ -142,6 +142,7 @@ class Saves(Stores):
             assert self.names() == {each.name for each in before}
             return
         if committed:
+            self.check_origins(name)
             self.records = [each for each in self.records if each.name != name] + [new]
             if not new.damage:
                 self.known_damaged.discard(name)

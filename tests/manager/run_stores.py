@@ -89,6 +89,12 @@ class Stores(RuleBasedStateMachine):
         root = self.root(name)
         return set() if root is None else {each.checkpoint for each in root.external}
 
+    def check_origins(self, name):
+        """All that a new checkpoint refers to stands."""
+        root = self.root(name)
+        for origin in root.external:
+            assert self.root(origin.checkpoint).digest == origin.digest
+
     def reached(self, name, store=None):
         """Keys in use by a checkpoint whose root can be read, the root apart."""
         store = store or self.inner
