@@ -108,5 +108,6 @@ class Copies(Hands):
 
     def check_copies(self):
         assert {each.name for each in list_checkpoints(self.target_inner)} == set(self.copies)
+        self.times.clear()
         for name, (record, _) in self.copies.items():
             assert self.holds(record, self.target_inner, name), name

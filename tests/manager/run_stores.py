@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine
 
 import pyckpt
 from pyckpt.engine.listing import list_checkpoints
-from pyckpt.engine.open import descriptor_key, load_item
+from pyckpt.engine.open import descriptor_key, load_item, open_root
 from pyckpt.errors import PyckptError
 from pyckpt.storage.memory import MemoryStore
 from tests.manager.run_model import Values, same
@@ -45,7 +45,7 @@ class Stores(RuleBasedStateMachine):
             self.inner.put(key, data)
         self.serial = 0
         self.parts = {"frozen": 0, "adapter": 0, "base": 0}
-        self.records, self.hands, self.copies = [], [], {}
+        self.records, self.hands, self.copies, self.times = [], [], {}, {}
 
     def opened(self, name):
         inner = MemoryStore(name)
@@ -83,7 +83,10 @@ class Stores(RuleBasedStateMachine):
 
     def root(self, name, store=None):
         """The root of this name, if there is one that can be read."""
-        return next((each.root for each in list_checkpoints(store or self.inner) if each.name == name), None)
+        try:
+            return open_root(store or self.inner, name).root
+        except PyckptError:
+            return None
 
     def external(self, name):
         root = self.root(name)
@@ -105,7 +108,20 @@ class Stores(RuleBasedStateMachine):
         return keys
 
     def holds(self, record, store=None, name=None):
-        return self.loads(f"{(store or self.inner).url}/{name or record.name}", record.values.state())
+        """Whether it loads bit for bit; looked at again only if anything that it reaches has been written since."""
+        store, name = store or self.inner, name or record.name
+        case = store.url, name, record.values
+        if case in self.times and self.times[case] == self.written(store, self.times[case]):
+            return True
+        if not self.loads(f"{store.url}/{name}", record.values.state()):
+            return False
+        self.times[case] = self.written(store, {f"{name}/checkpoint.json", *self.reached(name, store)})
+        return True
+
+    def written(self, store, keys):
+        """When each of them was written."""
+        found = {key: store.info(key) for key in keys}
+        return {key: None if info is None else info.modified for key, info in found.items()}
 
     def loads(self, url, expected):
         try:
