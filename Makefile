@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 WORKERS ?= 2
 
-.PHONY: help venv demo demo-model test lint conformance js-test bench clean
+.PHONY: help venv demo demo-model test test-long lint conformance js-test bench clean
 
 help:
 	@echo "make demo    train, kill a rank in the middle of a save, resume elsewhere, compare every bit, export"
 	@echo "make demo-model   the same with a real model: from and to Hugging Face's files, asked in two engines (12 GB memory)"
 	@echo "make test    lint, the conformance suite, then all tests"
+	@echo "make test-long   thousands of random histories, 300 kills, every fault at every request: about an hour on two cores"
 	@echo "make lint    ruff, mypy --strict, import layers, the specification's requirements"
 	@echo "make conformance   both implementations, the oracle and its mutants against the conformance suite"
 	@echo "make bench   how to run the benchmarks"
@@ -50,6 +51,16 @@ SERVERS := tests/npm
 # start several processes (marked "ranks") share one worker: see tests/conftest.py. The conformance suite runs beside.
 test: lint js-test $(SERVERS)/node_modules/.installed
 	tests/run.sh $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10
+
+# Tests of which "make test" runs a sample. What each variable counts is said at the head of the file that reads it.
+HISTORIES ?= 6000
+KILLS ?= 300
+FAULTS ?= all
+
+test-long: venv
+	PYCKPT_HISTORIES=$(HISTORIES) PYCKPT_KILLS=$(KILLS) PYCKPT_FAULTS=$(FAULTS) \
+		$(BIN)/python -m pytest -n $(WORKERS) --timeout 0 --dist loadfile --no-loadscope-reorder --durations 10 \
+		tests/manager/test_history.py tests/manager/test_kills.py tests/storage/test_faults.py
 
 # Node.js 20 or newer as it is installed; where there is none, the one that a Python wheel brings.
 JS := implementations/js

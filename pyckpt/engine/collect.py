@@ -70,7 +70,7 @@ def collect_garbage(
     for stone in stones:
         if only is None or only(stone.checkpoint):
             old = sight.now - stone.info.modified >= grace
-            empty = old and all(key in known or _gone(store, key) for key in stone.reaches)
+            empty = old and stone.is_read and all(key in known or _gone(store, key) for key in stone.reaches)
             judged.append(judge_tombstone(stone, sight, empty=empty))
     judged.sort(key=lambda each: (not each.goes, _ORDER.get(each.kind, 9), each.key))
     going = [each for each in judged if each.goes]
@@ -120,7 +120,7 @@ def _look(store: Store, grace: float) -> tuple[list[str], list[Tombstone], Sight
         standing.add(tombstone_key(name, root.digest))
         for key in reached_by(store, name, root, f"the root of {name!r}"):
             reached.setdefault(key, name)
-    stones = sorted(tombstones_of(store), key=lambda stone: stone.info.modified)
+    stones = sorted(tombstones_of(store, now, grace), key=lambda stone: stone.info.modified)
     protected: dict[str, Tombstone] = {}
     deleted: dict[str, Tombstone] = {}
     for stone in stones:

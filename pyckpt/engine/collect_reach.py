@@ -23,6 +23,8 @@ class Tombstone:
     checkpoint: str
     reaches: frozenset[str]
     """Keys of manifests, assets and data objects of the deleted checkpoint."""
+    is_read: bool = True
+    """False if nobody knows any more what it reaches; it is left where it is."""
 
 
 def roots_of(store: Store, names: Sequence[str]) -> Iterator[tuple[str, Root]]:
@@ -38,21 +40,29 @@ def roots_of(store: Store, names: Sequence[str]) -> Iterator[tuple[str, Root]]:
             raise _unknown(f"the root of {name!r}", root_key(name), error) from error
 
 
-def tombstones_of(store: Store) -> Iterator[Tombstone]:
-    """All tombstones. UsageError for one that can't be read."""
+def tombstones_of(store: Store, now: float, grace: float) -> Iterator[Tombstone]:
+    """All tombstones. UsageError for one that can't be read, unless its grace is over and it protects nothing."""
     for info in store.list(f"{TOMBSTONES}/"):
         try:
             name, _ = parse_tombstone_key(info.key)
         except InvalidKey:
             continue
         try:
-            root = decode_root(store.get(info.key, limit=MAX_ROOT_BYTES), checkpoint=name)
+            yield Tombstone(info, name, frozenset(_reached_by_tombstone(store, name, info.key)))
         except FileNotFoundError:
             continue
-        except Corrupt as error:
-            raise _unknown("a tombstone", info.key, error) from error
-        reaches = reached_by(store, name, root, f"the tombstone of {name!r}", absent_ok=True)
-        yield Tombstone(info, name, frozenset(reaches))
+        except UsageError:
+            if now - info.modified < grace:
+                raise
+            yield Tombstone(info, name, frozenset(), is_read=False)
+
+
+def _reached_by_tombstone(store: Store, name: str, key: str) -> set[str]:
+    try:
+        root = decode_root(store.get(key, limit=MAX_ROOT_BYTES), checkpoint=name)
+    except Corrupt as error:
+        raise _unknown("a tombstone", key, error) from error
+    return reached_by(store, name, root, f"the tombstone of {name!r}", absent_ok=True)
 
 
 def reached_by(store: Store, name: str, root: Root, what: str, *, absent_ok: bool = False) -> set[str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from weakref import WeakSet
 
 from pyckpt.engine.background import SaveHandle, step_back
+from pyckpt.engine.external import Where
 from pyckpt.manager import tier_feed  # noqa: F401 - its hook for the interpreter's end has to be set before ours
 from pyckpt.manager.events import SaveEvent
 
@@ -30,7 +31,10 @@ class Flight:
     name: str
     metrics: Mapping[str, float]
     handle: SaveHandle
+    reference: Where | None = None
+    """What it was told to refer to."""
     began: float = field(default_factory=time.monotonic)
+    """Before anything was written for it."""
     ended: Future[SaveEvent] = field(default_factory=Future)
     """Done as soon as the save has ended; the event says nothing of retention."""
     followed: Future[SaveEvent] = field(default_factory=Future)
@@ -46,11 +50,14 @@ class UnderWay:
         self._launching: float | None = None
 
     @contextmanager
-    def launching(self) -> Iterator[None]:
-        """Around a call that begins a save: what it writes counts as in flight from the first byte."""
-        self._launching = time.monotonic()
+    def launching(self) -> Iterator[float]:
+        """Around a call that begins a save, and ``begin``: what it writes counts as in flight from the first byte.
+
+        Gives the time for the flight.
+        """
+        self._launching = began = time.monotonic()
         try:
-            yield
+            yield began
         finally:
             self._launching = None
 

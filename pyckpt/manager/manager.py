@@ -13,7 +13,7 @@ from pyckpt import facade
 from pyckpt.engine.background import SaveHandle
 from pyckpt.engine.coordinator import Coordinator
 from pyckpt.engine.options import LoadOptions, SaveOptions
-from pyckpt.errors import UsageError
+from pyckpt.errors import Corrupt, UsageError
 from pyckpt.frameworks import framework_for
 from pyckpt.manager.arguments import check_policies
 from pyckpt.manager.decide import Decider
@@ -221,16 +221,20 @@ class CheckpointManager:
             if given not in choices:
                 raise UsageError("usage.invalid", f"found {given!r}, expected one of {', '.join(choices)}")
         self._saver.settle()
-        found = Restoration(
-            self._stores,
-            self._pattern,
-            self._conversation(),
-            step,
-            verify,
-            on_damage,
-            self._load_options(options),
-            on_outage,
-        ).run(self._chosen(state))
+        try:
+            found = Restoration(
+                self._stores,
+                self._pattern,
+                self._conversation(),
+                step,
+                verify,
+                on_damage,
+                self._load_options(options),
+                on_outage,
+            ).run(self._chosen(state))
+        except Corrupt:
+            self._saver.reference.distrust()
+            raise
         if self._conversation().rank == 0:
             self._retention.after_restore(found, promote=promote)
         self._decider.rest()
@@ -238,6 +242,11 @@ class CheckpointManager:
             self._previous = found.step
             self._saver.parent = found.digest
             self._saver.current = self._pattern.name_of(found.step)
+            if found.tier in ("", self._store.url):
+                self._saver.reference.restored(self._saver.current)
+            else:
+                # What the first tier has may be what was passed over.
+                self._saver.reference.distrust()
         if self._conversation().rank == 0:
             if found.url is None:
                 _log.info("no checkpoint in %s: starting afresh", self._store.url)

@@ -41,6 +41,9 @@ class Keeping(Protocol):
     def after_restore(self, found: Restored, *, promote: bool) -> None:
         """What is to be done once one has been restored, or none was found."""
 
+    def is_damaged(self, name: str, digest: str) -> bool:
+        """Whether this checkpoint of the first store was found damaged."""
+
     def close(self) -> None:
         """The end of the manager."""
 
@@ -69,6 +72,11 @@ class Retention:
         """Remembers what was found damaged."""
         del promote
         self.damaged.update(each.name for each in found.passed)
+
+    def is_damaged(self, name: str, digest: str) -> bool:
+        """Whether the checkpoint was found damaged."""
+        del digest
+        return name in self.damaged
 
     def close(self) -> None:
         """Nothing goes on in the background."""

@@ -13,6 +13,7 @@ import msgpack
 from pyckpt import facade
 from pyckpt.engine.background import SaveHandle
 from pyckpt.engine.coordinator import Coordinator
+from pyckpt.engine.external import Where
 from pyckpt.engine.options import SaveOptions
 from pyckpt.engine.rounds import round_trip
 from pyckpt.errors import RankError, StoreError
@@ -22,6 +23,7 @@ from pyckpt.manager.flight import Flight, Patience, UnderWay
 from pyckpt.manager.log import ALREADY, FULL, call, log_retention, log_save
 from pyckpt.manager.names import NamePattern
 from pyckpt.manager.pace import Pace
+from pyckpt.manager.reference import Reference
 from pyckpt.manager.retention import Keeping
 from pyckpt.manager.room import tight
 from pyckpt.storage.base import Store
@@ -99,6 +101,7 @@ class Saver:
         self._latest: Flight | None = None
         self.parent = options.parent
         """Digest of what was restored."""
+        self.reference = Reference(options.reference)
         self.current: str | None = None
         """Name that this run saved or restored last."""
 
@@ -120,20 +123,24 @@ class Saver:
             _log.warning("step %d may not fit: %s, and the last save took %d", wish.step, short, self._written)
         place = Place(self._store, name)
         url = checkpoint_url(self._store.url, name)
-        begins = self._background and not wish.last
+        if self._rank == 0:
+            self._distrust_damaged()
+        reference = self.reference.current
         if error is None:
             try:
-                with self._under_way.launching():
-                    handle = self._begin(wish, place) if begins else self._complete(wish, place)
-                self.current = name
+                with self._under_way.launching() as began:
+                    if self._background and not wish.last:
+                        handle = self._begin(wish, place, reference)
+                        self.current = name
+                        self._under_way.begin(Flight(wish.step, name, wish.metrics, handle, reference, began))
+                        return handle
+                    handle = self._complete(wish, place, reference)
+                    self.current = name
             except Exception as raised:  # noqa: BLE001 - it is counted, and raised if it is one too many
-                begins, handle = False, _failed(url, raised)
+                handle = _failed(url, raised)
         else:
-            begins, handle = False, _failed(url, error)
-        flight = Flight(wish.step, name, wish.metrics, handle)
-        if begins:
-            self._under_way.begin(flight)
-            return handle
+            handle = _failed(url, error)
+        flight = Flight(wish.step, name, wish.metrics, handle, reference)
         self._follow(flight)
         self._tell(flight.followed.result())
         if error is not None and fatal:
@@ -196,20 +203,20 @@ class Saver:
         skipped, (code, message, key), fatal = msgpack.unpackb(answer)
         return skipped, StoreError(code, message, key=key) if code else None, fatal
 
-    def _begin(self, wish: Wish, place: Place) -> SaveHandle:
-        handle = facade.save_async(place, wish.state, **self._particulars(wish))
+    def _begin(self, wish: Wish, place: Place, reference: Where | None) -> SaveHandle:
+        handle = facade.save_async(place, wish.state, **self._particulars(wish, reference))
         # Its error is this manager's to raise, and not that of the next save.
         handle.seen()
         return handle
 
-    def _complete(self, wish: Wish, place: Place) -> SaveHandle:
+    def _complete(self, wish: Wish, place: Place, reference: Where | None) -> SaveHandle:
         handle = SaveHandle(checkpoint_url(place.store.url, place.name))
-        report = facade.save(place, wish.state, **self._particulars(wish))
+        report = facade.save(place, wish.state, **self._particulars(wish, reference))
         handle.release()
         handle.end(report, None)
         return handle
 
-    def _particulars(self, wish: Wish) -> _Particulars:
+    def _particulars(self, wish: Wish, reference: Where | None) -> _Particulars:
         """What a save is given beside the state."""
         pinned = {"pinned": True} if wish.pin else {}
         after = self._retention.after_sequence() if self._rank == 0 else 0
@@ -220,6 +227,7 @@ class Saver:
                 self._options,
                 parent=self.parent,
                 after_sequence=after,
+                reference=reference,
                 when_full="wait" if wish.asked else self._options.when_full,
             ),
         }
@@ -235,6 +243,7 @@ class Saver:
             event = replace(event, error=error)
         else:
             report = flight.handle.committed.result()
+            self.reference.committed(flight.reference)
             with self._lock:
                 self._written = report.written
                 self._latest = flight
@@ -249,9 +258,16 @@ class Saver:
             kept = self._retention.after_save(
                 flight.name, youngest=self._youngest_garbage, superseded=lambda: self._latest is not flight
             )
+            self._distrust_damaged()
             log_retention(event, kept)
             event = replace(event, retention=kept)
         flight.followed.set_result(event)
+
+    def _distrust_damaged(self) -> None:
+        """What was found damaged since it was committed is referred to no more."""
+        latest = self._latest
+        if latest is not None and self._retention.is_damaged(latest.name, latest.handle.committed.result().digest):
+            self.reference.distrust()
 
     def _youngest_garbage(self) -> float:
         """Age in seconds below which nothing may be collected, because of saves in flight."""

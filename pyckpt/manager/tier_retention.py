@@ -96,6 +96,10 @@ class TieredRetention:
             self._feed.promote(found.digest, urls.index(found.tier))
         self._feed.ask()
 
+    def is_damaged(self, name: str, digest: str) -> bool:
+        """Whether the checkpoint was found damaged on the first tier."""
+        return name in self._first.damaged or digest in self._set.damaged[0]
+
     def close(self) -> None:
         """Waits for copies, but not for ever; then says what is missing where."""
         if self._begun:

@@ -143,6 +143,24 @@ def test_nothing_is_collected_while_a_root_can_not_be_read(tmp_path):
     assert files(tmp_path) == before
 
 
+def test_a_deleted_checkpoint_with_a_damaged_manifest_stops_collection_for_its_grace_alone(tmp_path):
+    save(tmp_path / "a")
+    save(tmp_path / "b")
+    (manifest,) = (tmp_path / "a").glob("model/manifest-*")
+    manifest.write_bytes(manifest.read_bytes()[:-1] + b"?")
+    pyckpt.delete(tmp_path / "a")
+    with pytest.raises(UsageError, match="the tombstone of 'a'"):
+        pyckpt.gc(tmp_path, grace=100)
+    age(tmp_path)
+    before = files(tmp_path / "b")
+    first = pyckpt.gc(tmp_path, grace=100)
+    assert [each.reason for each in first.judged if each.kind == "tombstone"] == ["waiting"]
+    # With the manifest gone, the tombstone can be read, and says what asset is left.
+    pyckpt.gc(tmp_path, grace=100)
+    assert files(tmp_path) == [f"b/{each}" for each in before]
+    assert pyckpt.verify(tmp_path / "b").ok
+
+
 def test_a_save_whose_marker_was_collected_gives_up(tmp_path, monkeypatch):
     save(tmp_path / "a")
     real = LocalStore.info

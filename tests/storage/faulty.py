@@ -18,8 +18,8 @@ class FaultyStore:
     """Counts create_writer, write, close, put_new, put and delete, from 1, over all threads.
 
     At number ``fail_at`` it raises StoreError or kills the process, ``before`` or ``after`` the change is made: an error
-    ``after`` is one whose answer was lost. ``count_only`` never fails. ``steps`` lists what was asked for.
-    Reads, listings and aborts pass through uncounted.
+    ``after`` is one whose answer was lost. With ``stays`` all that come later fail, too. ``count_only`` never fails.
+    ``steps`` lists what was asked for. Reads, listings and aborts pass through uncounted.
     """
 
     def __init__(
@@ -30,11 +30,13 @@ class FaultyStore:
         action: Literal["raise", "kill"] = "raise",
         when: Literal["before", "after"] = "before",
         count_only: bool = False,
+        stays: bool = False,
     ) -> None:
         self.inner = store
         self.fail_at = None if count_only else fail_at
         self.action = action
         self.when = when
+        self.stays = stays
         self.steps: list[tuple[str, str]] = []
         self._lock = threading.Lock()
 
@@ -49,7 +51,8 @@ class FaultyStore:
     def step(self, what: str, key: str, change: Callable[[], T]) -> T:
         with self._lock:
             self.steps.append((what, key))
-            hit = len(self.steps) == self.fail_at
+            at, fail_at = len(self.steps), self.fail_at
+            hit = fail_at is not None and (at == fail_at or (self.stays and at > fail_at))
         if hit and self.when == "before":
             self._fail(what, key)
         try:
