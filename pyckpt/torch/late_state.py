@@ -184,8 +184,11 @@ def _is_known(optimizer: torch.optim.Optimizer) -> bool:
     if type(optimizer) not in KNOWN or not step_is_hooked(type(optimizer)):
         return False
     patched = vars(optimizer).get("step")
-    if patched is not None and not getattr(patched, "_wrapped_by_lr_sched", False):
-        return False
+    if patched is not None:
+        # Schedulers wrap it, also one that was replaced before; and other wrappers copy the mark of theirs.
+        wrapped = getattr(patched, "__wrapped__", None)
+        if wrapped is not type(optimizer).step or not getattr(patched, "_wrapped_by_lr_sched", False):
+            return False
     for group in optimizer.param_groups:
         if group.get("capturable") or group.get("differentiable"):
             return False
