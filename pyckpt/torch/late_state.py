@@ -130,8 +130,9 @@ def owned_by_optimizers(state: Mapping[str, object], items: Sequence[ItemState])
         # Not of those that are copied at once: what was theirs may become somebody else's.
         memory |= {memory_of(tensor) for tensor in kept}
         sources[id(leaf)] = tuple(TensorSource(tensor, tensor.nbytes) for tensor in kept)
-        # A DTensor counts changes by itself and not in its local part.
-        both = (*kept, *owned.outer(tensors))
+        # A DTensor counts changes by itself and not in its local part. Detached, because a conversion of the module may
+        # swap the parameter with another tensor, which has its own count.
+        both = (*kept, *(tensor.detach() for tensor in owned.outer(tensors)))
         watched.append(_Watched(name, both, tuple(tensor._version for tensor in both)))
     if not sources:
         return None

@@ -386,6 +386,24 @@ def test_a_step_waits_for_a_copy_of_the_optimizer_whatever_became_of_the_weights
     assert same([saved[name]["exp_avg"] for name in names], [want["state"][at]["exp_avg"] for at in range(len(names))])
 
 
+def test_a_conversion_that_swaps_parameters_changes_nothing(tmp_path, copies, request):
+    # As torch does by itself with DTensors.
+    request.addfinalizer(lambda: torch.__future__.set_swap_module_params_on_conversion(False))
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    model = nn.Linear(64, 64)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(4, 64)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    want = frozen(model.state_dict())
+    handle = pyckpt.save_async(tmp_path / "1", {"model": model, "optimizer": optimizer}, options=OVERLAP)
+    assert not handle.staged.done()
+    model.to(torch.bfloat16)
+    copies.go.set()
+    handle.wait()
+    assert same(pyckpt.load(tmp_path / "1", items=["model"])["model"], want)
+
+
 def test_a_load_into_what_is_being_copied_waits(tmp_path, copies):
     model = Network()
     pyckpt.save(tmp_path / "1", {"model": model})
