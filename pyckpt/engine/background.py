@@ -159,7 +159,7 @@ class Flights:
             # A daemon, because an interrupt while the interpreter waits for it at its end must be able to end it.
             threading.Thread(target=run_beside, name="pyckpt-save", daemon=True).start()
         except RuntimeError:
-            # There can be no more threads, and who waits for this save, here or on another rank, must not wait for ever.
+            # No more threads can be had. Who waits for this save, here or on another rank, must not wait for ever.
             run()
 
     def make_room(self, limit: int | None) -> BaseException | None:
