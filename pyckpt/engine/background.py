@@ -149,10 +149,9 @@ class Flights:
         self._handles: deque[SaveHandle] = deque()
 
     def begin(self, handle: SaveHandle, work: Callable[[], SaveReport]) -> None:
-        """Runs ``work`` in a thread of its own and gives the handle its outcome."""
+        """Runs ``work`` in a thread of its own, or here if there can be none, and gives the handle its outcome."""
 
         def run() -> None:
-            step_back()
             try:
                 report = work()
             except BaseException as error:  # noqa: BLE001 - it is raised where somebody can act on it
@@ -160,9 +159,17 @@ class Flights:
             else:
                 handle.end(report, None)
 
+        def run_beside() -> None:
+            step_back()
+            run()
+
         self._handles.append(handle)
-        # A daemon, because an interrupt while the interpreter waits for it at its end must be able to end it.
-        threading.Thread(target=run, name="pyckpt-save", daemon=True).start()
+        try:
+            # A daemon, because an interrupt while the interpreter waits for it at its end must be able to end it.
+            threading.Thread(target=run_beside, name="pyckpt-save", daemon=True).start()
+        except RuntimeError:
+            # No more threads can be had. Who waits for this save, here or on another rank, must not wait for ever.
+            run()
 
     def make_room(self, limit: int | None) -> BaseException | None:
         """Waits until fewer than ``limit`` saves are going on; gives the first error that nobody was told of.

@@ -96,11 +96,19 @@ class UnderWay:
     def wait(self, *, hasty: bool = False) -> None:
         """Waits until all are over; ``hasty`` as in ``take``."""
         flights = tuple(self._flights)
-        wait([flight.ended for flight in flights])
+        self.wait_for_ends()
         if hasty:
             _open.discard(self)
         else:
             wait([flight.followed for flight in flights])
+
+    def wait_for_ends(self) -> None:
+        """Waits until all saves have ended, whatever follows them."""
+        wait([flight.ended for flight in tuple(self._flights)])
+
+    def forget(self) -> None:
+        """For a process that was forked: nobody follows anything here."""
+        self._flights = []
 
     def _run(self, flight: Flight) -> None:
         step_back()
@@ -119,22 +127,27 @@ class Patience:
     def __init__(self, tolerated: int) -> None:
         self.tolerated = tolerated
         self._failed = 0
-        self._last: BaseException | None = None
+        self._due: BaseException | None = None
 
     def left(self) -> int:
         """How many more may fail."""
         return self.tolerated - self._failed
 
     def count(self, error: BaseException | None) -> None:
-        """One more save has ended: with an error, or well, which forgives those before."""
+        """One more save has ended: with an error, or well, which forgives those before that were not too many."""
         self._failed = 0 if error is None else self._failed + 1
-        self._last = error
+        if self._failed > self.tolerated:
+            self._due = error
+
+    def forget(self) -> None:
+        """Begins to count anew: what failed is raised already, or made good."""
+        self._failed, self._due = 0, None
 
     def raise_due(self) -> None:
         """Raises the last error if there were too many in a row, and begins to count anew."""
-        error, due = self._last, self._failed > self.tolerated
-        if error is not None and due:
-            self.count(None)
+        error = self._due
+        if error is not None:
+            self.forget()
             raise error
 
 
@@ -147,8 +160,14 @@ def _finish() -> None:
         each.wait()
 
 
+def _forget() -> None:
+    for each in tuple(_open):
+        each.forget()
+    _open.clear()
+
+
 # After the hook of ``engine.background``, and so before it: verification needs pools of threads.
 threading._register_atexit(_finish)  # type: ignore[attr-defined]
 if hasattr(os, "register_at_fork"):
     # In a process that was forked the saves of its parent go on without it.
-    os.register_at_fork(after_in_child=_open.clear)
+    os.register_at_fork(after_in_child=_forget)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from types import TracebackType
@@ -139,6 +140,7 @@ class CheckpointManager:
         self._talk: Coordinator | None = None
         self._nodes: Nodes | None = None
         self._closed = False
+        self._process = os.getpid()
         asked: tuple[SavePolicy, ...] = (
             *([] if save_every_n_steps is None else [EveryNSteps(save_every_n_steps)]),
             *([] if save_every is None else [Every(save_every)]),
@@ -163,7 +165,8 @@ class CheckpointManager:
         self._saver.hear()
         if self._talk is not None and self._talk.size == 1 and self._preemption is None:
             self._saver.raise_due()
-        decision = self._decider.decide(step, self._previous, self._conversation, self._saver.raise_due)
+        with self._saver.raised_by_all():
+            decision = self._decider.decide(step, self._previous, self._conversation, self._saver.raise_due)
         self._previous = step
         if decision.leave:
             self._saver.leave()
@@ -261,7 +264,7 @@ class CheckpointManager:
 
         All ranks close, or none. Raises the error of a save that failed, if more did in a row than is tolerated.
         """
-        if not self._closed:
+        if not self._is_over():
             self._saver.finish()
             self._end()
             self._saver.raise_due()
@@ -274,11 +277,15 @@ class CheckpointManager:
     ) -> None:
         if error is None:
             self.close()
-        elif not self._closed:
+        elif not self._is_over():
             try:
                 self._saver.leave()
             finally:
                 self._end(together=False)
+
+    def _is_over(self) -> bool:
+        """Whether it is closed; in a process that was forked the parent's manager is none."""
+        return self._closed or os.getpid() != self._process
 
     def _end(self, *, together: bool = True) -> None:
         """``together``: all ranks come here, so that they can wait for each other."""
@@ -346,6 +353,7 @@ class CheckpointManager:
         return self._talk
 
     def _check_open(self) -> None:
-        if self._closed:
-            raise UsageError("usage.invalid", "this manager is closed", key="CheckpointManager")
+        if self._is_over():
+            why = "this manager is closed" if self._closed else "this manager was made in another process"
+            raise UsageError("usage.invalid", why, key="CheckpointManager", hint="make one where it is used")
 

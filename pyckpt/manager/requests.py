@@ -32,13 +32,14 @@ class Requests:
             try:
                 self._before[number] = signal.signal(number, self._note)
             except (ValueError, OSError) as error:
-                self.close()
+                self._give_back()
                 raise UsageError(
                     "usage.invalid",
                     f"can't listen for it: {error}",
                     key=f"signal {number}",
                     hint="make the manager in the main thread",
                 ) from error
+        _listening.append(self)
 
     def signals(self) -> frozenset[int]:
         """Signals that this process got and nobody has answered."""
@@ -63,13 +64,36 @@ class Requests:
                 _log.warning("the save that %r asked for is done, but the file can't be removed: %s", path, error)
 
     def close(self) -> None:
-        """Leaves the signals to whom they belonged before."""
+        """Leaves the signals to whom they belonged before. Again does nothing."""
+        if self in _listening:
+            _listening.remove(self)
+        self._give_back()
+
+    def _give_back(self) -> None:
         for number, before in self._before.items():
             # Somebody who has taken the signal since keeps it; None: a handler that Python doesn't know.
             if before is not None and signal.getsignal(number) == self._note:
                 signal.signal(number, before)
+            for other in _listening:
+                # Whoever began to listen later must not give it back to us.
+                if other._before.get(number) == self._note:
+                    other._before[number] = before
         self._before.clear()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         del frame
         self._came.add(number)
+
+
+_listening: list[Requests] = []
+"""Those of this process."""
+
+
+def _leave_to_parent() -> None:
+    for each in tuple(_listening):
+        each.close()
+
+
+if hasattr(os, "register_at_fork"):
+    # A process that was forked does not come to the steps of its parent, and would only be deaf to the signals.
+    os.register_at_fork(after_in_child=_leave_to_parent)

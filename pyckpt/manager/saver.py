@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from threading import Lock
 from typing import TypedDict
@@ -142,9 +143,12 @@ class Saver:
             handle = _failed(url, error)
         flight = Flight(wish.step, name, wish.metrics, handle, reference)
         self._follow(flight)
+        if wish.last:
+            # It makes good what failed before; if it does not, it raises its own error.
+            self._patience.forget()
         self._tell(flight.followed.result())
         if error is not None and fatal:
-            self._patience.count(None)
+            self._patience.forget()
             raise error
         if error is None and not (wish.last and self._patience.tolerated):
             self._patience.raise_due()
@@ -170,11 +174,25 @@ class Saver:
         """Waits until nothing is under way on any rank. Raises like ``raise_due``, on all ranks."""
         self.finish()
         if self._background:
-            round_trip(self._conversation(), "settle", lambda: b"", self._verdict)
+            with self.raised_by_all():
+                round_trip(self._conversation(), "settle", lambda: b"", self._verdict)
 
     def raise_due(self) -> None:
         """Raises the error of a save that has failed, if more did in a row than is tolerated."""
         self._patience.raise_due()
+
+    @contextmanager
+    def raised_by_all(self) -> Iterator[None]:
+        """Around a round in which rank 0 raises what is due: after that no other rank raises its own as well."""
+        try:
+            yield
+        except Exception:
+            if self._rank != 0:
+                # Rank 0 may have heard of a failure a moment before this rank does.
+                self._under_way.wait_for_ends()
+                self.hear(hasty=True)
+                self._patience.forget()
+            raise
 
     def _verdict(self, _: Sequence[bytes]) -> bytes:
         self._patience.raise_due()
@@ -199,7 +217,8 @@ class Saver:
             packed: bytes = msgpack.packb([skipped, error, fatal])
             return packed
 
-        answer = round_trip(self._conversation(), "admit", lambda: msgpack.packb(wish.step), decide)
+        with self.raised_by_all():
+            answer = round_trip(self._conversation(), "admit", lambda: msgpack.packb(wish.step), decide)
         skipped, (code, message, key), fatal = msgpack.unpackb(answer)
         return skipped, StoreError(code, message, key=key) if code else None, fatal
 

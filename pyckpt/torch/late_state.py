@@ -130,8 +130,9 @@ def owned_by_optimizers(state: Mapping[str, object], items: Sequence[ItemState])
         # Not of those that are copied at once: what was theirs may become somebody else's.
         memory |= {memory_of(tensor) for tensor in kept}
         sources[id(leaf)] = tuple(TensorSource(tensor, tensor.nbytes) for tensor in kept)
-        # A DTensor counts changes by itself and not in its local part.
-        both = (*kept, *owned.outer(tensors))
+        # A DTensor counts changes by itself and not in its local part. Detached, because a conversion of the module may
+        # swap the parameter with another tensor, which has its own count.
+        both = (*kept, *(tensor.detach() for tensor in owned.outer(tensors)))
         watched.append(_Watched(name, both, tuple(tensor._version for tensor in both)))
     if not sources:
         return None
@@ -184,8 +185,11 @@ def _is_known(optimizer: torch.optim.Optimizer) -> bool:
     if type(optimizer) not in KNOWN or not step_is_hooked(type(optimizer)):
         return False
     patched = vars(optimizer).get("step")
-    if patched is not None and not getattr(patched, "_wrapped_by_lr_sched", False):
-        return False
+    if patched is not None:
+        # Schedulers wrap it, also one that was replaced before; and other wrappers copy the mark of theirs.
+        wrapped = getattr(patched, "__wrapped__", None)
+        if wrapped is not type(optimizer).step or not getattr(patched, "_wrapped_by_lr_sched", False):
+            return False
     for group in optimizer.param_groups:
         if group.get("capturable") or group.get("differentiable"):
             return False

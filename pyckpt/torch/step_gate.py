@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, cast
 
 import torch
@@ -39,6 +39,15 @@ def step_is_hooked(kind: type[torch.optim.Optimizer]) -> bool:
     """Whether torch runs hooks in front of the steps of this class."""
     code = getattr(kind.step, "__code__", None)
     return code is not None and code is torch.optim.Optimizer.profile_hook_step(kind.step).__code__
+
+
+def _stepped_by(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
+    """What a step changes: its state too, which may be copied where the parameters are not, or are others by now."""
+    for group in optimizer.param_groups:
+        yield from group["params"]
+    for values in optimizer.state.values():
+        if isinstance(values, dict):
+            yield from (value for value in values.values() if isinstance(value, torch.Tensor))
 
 
 class StepGate:
@@ -69,7 +78,7 @@ class StepGate:
         """The hook."""
         del args, kwargs
         if self._held:
-            self.before_change([param for group in optimizer.param_groups for param in group["params"]])
+            self.before_change(list(_stepped_by(optimizer)))
 
     def before_change(self, tensors: Sequence[torch.Tensor]) -> None:
         """Returns once these tensors may change."""

@@ -217,6 +217,26 @@ def test_an_error_in_the_background_is_raised_by_the_next_call(tmp_path, manage,
     assert names(tmp_path) == ["step-00000001"]
 
 
+def test_an_error_is_raised_also_if_the_next_save_went_well_before_anybody_asked(tmp_path, manage, monkeypatch):
+    go, create = threading.Event(), LocalStore.create_writer
+
+    def create_writer(store, key, size):
+        if key.startswith("step-00000001/"):
+            assert go.wait(30)
+            raise StoreError("store.io", "the store is down", key=key)
+        return create(store, key, size)
+
+    monkeypatch.setattr(LocalStore, "create_writer", create_writer)
+    manager = manage(options=pyckpt.SaveOptions(max_in_flight=2))
+    handles = [manager.step(step, filled(step)) for step in (1, 2)]
+    go.set()
+    handles[1].wait(30)
+    with pytest.raises(StoreError, match="the store is down"):
+        manager.wait()
+    manager.close()
+    assert names(tmp_path) == ["step-00000002"]
+
+
 def test_a_process_alone_hears_of_an_error_at_its_next_step(manage, gate):
     manager = manage(save_every_n_steps=10)
     gate.failing = True

@@ -382,3 +382,19 @@ def test_a_forked_child_neither_waits_for_the_save_nor_touches_its_memory(tmp_pa
     handle.wait()
     assert pyckpt.load(tmp_path / "s" / "1")["x"]["value"].unique().tolist() == [2.0]
     assert pyckpt.load(tmp_path / "t" / "1")["x"]["value"].unique().tolist() == [7.0]
+
+
+def test_without_a_thread_the_call_saves_by_itself(tmp_path, monkeypatch):
+    start = threading.Thread.start
+
+    def full(thread):
+        if thread.name == "pyckpt-save":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        handle = pyckpt.save_async(tmp_path / "1", {"model": network()})
+    assert handle.done()
+    handle.wait()
+    assert pyckpt.save_async(tmp_path / "2", {"model": network()}).wait(30)

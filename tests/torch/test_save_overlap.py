@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import multiprocessing
 import os
 import subprocess
@@ -11,6 +12,7 @@ import tempfile
 import textwrap
 import threading
 import time
+import types
 
 import pytest
 import torch
@@ -197,6 +199,20 @@ def patched(model):
     return {"model": model, "optimizer": optimizer}
 
 
+def patched_below_a_scheduler(model):
+    optimizer = torch.optim.SGD(model.parameters())
+    optimizer.step = types.MethodType(lambda self: None, optimizer)
+    torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    return {"model": model, "optimizer": optimizer}
+
+
+def patched_above_a_scheduler(model):
+    optimizer = torch.optim.SGD(model.parameters())
+    torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    optimizer.step = functools.wraps(optimizer.step)(lambda: None)
+    return {"model": model, "optimizer": optimizer}
+
+
 def frozen_weights(model):
     optimizer = torch.optim.SGD(model.parameters())
     model.requires_grad_(False)
@@ -244,6 +260,8 @@ def tensor_beside(model):
         capturable,
         differentiable,
         patched,
+        patched_below_a_scheduler,
+        patched_above_a_scheduler,
         frozen_weights,
         without_versions,
         buffer_beside,
@@ -333,6 +351,57 @@ def test_other_memory_for_a_parameter_changes_nothing(tmp_path, copies):
     copies.go.set()
     handle.wait()
     assert same(pyckpt.load(tmp_path / "1")["model"], want)
+
+
+def keep_weights(model):
+    pass
+
+
+def give_weights_other_memory(model):
+    flat = nn.utils.parameters_to_vector(model.parameters()).detach()
+    nn.utils.vector_to_parameters(flat, model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("model_too", "meanwhile"), [(False, keep_weights), (True, give_weights_other_memory)], ids=["alone", "moved"]
+)
+def test_a_step_waits_for_a_copy_of_the_optimizer_whatever_became_of_the_weights(
+    tmp_path, copies, model_too, meanwhile
+):
+    model = Network()
+    optimizer = torch.optim.AdamW(model.parameters())
+    learn(model)
+    optimizer.step()
+    want = frozen(optimizer.state_dict())
+    state = {"optimizer": pyckpt.with_model(optimizer, model), **({"model": model} if model_too else {})}
+    handle = pyckpt.save_async(tmp_path / "1", state, options=OVERLAP)
+    assert not handle.staged.done()
+    meanwhile(model)
+    learn(model)
+    copies.soon()
+    optimizer.step()
+    handle.wait()
+    saved = pyckpt.load(tmp_path / "1", items=["optimizer"])["optimizer"]["state"]
+    names = [name for name, _ in model.named_parameters()]
+    assert same([saved[name]["exp_avg"] for name in names], [want["state"][at]["exp_avg"] for at in range(len(names))])
+
+
+def test_a_conversion_that_swaps_parameters_changes_nothing(tmp_path, copies, request):
+    # As torch does by itself with DTensors.
+    request.addfinalizer(lambda: torch.__future__.set_swap_module_params_on_conversion(False))
+    torch.__future__.set_swap_module_params_on_conversion(True)
+    model = nn.Linear(64, 64)
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(4, 64)).sum().backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    want = frozen(model.state_dict())
+    handle = pyckpt.save_async(tmp_path / "1", {"model": model, "optimizer": optimizer}, options=OVERLAP)
+    assert not handle.staged.done()
+    model.to(torch.bfloat16)
+    copies.go.set()
+    handle.wait()
+    assert same(pyckpt.load(tmp_path / "1", items=["model"])["model"], want)
 
 
 def test_a_load_into_what_is_being_copied_waits(tmp_path, copies):
