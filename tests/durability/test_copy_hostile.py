@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 
 import msgpack
@@ -25,9 +26,16 @@ from tests.storage.faulty import FaultyStore
 LIMIT = 1 << 28
 
 
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    root = tmp_path_factory.mktemp("saved") / "run"
+    save_carriers(LocalStore(root))
+    return root
+
+
 @pytest.fixture
-def source(tmp_path):
-    save_carriers(LocalStore(tmp_path / "source"))
+def source(saved, tmp_path):
+    shutil.copytree(saved, tmp_path / "source")
     return LocalStore(tmp_path / "source")
 
 
