@@ -50,15 +50,10 @@ def order_rows(
     dropped: npt.NDArray[np.bool_],
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
     """Order by tensor, box offset and run, copies of one region reduced to the first; dropped rows come last."""
-    width = int(rows.ndim.max()) if len(rows) else 0
-    low = np.zeros((len(rows), width), np.int64)
-    size = np.zeros((len(rows), width), np.int64)
-    row = np.repeat(np.arange(len(rows)), rows.ndim)
-    column = np.arange(len(row)) - np.repeat(np.cumsum(rows.ndim) - rows.ndim, rows.ndim)
-    low[row, column] = rows.box_offset
-    size[row, column] = rows.box_size
-    keys = [rows.run_start, *(low[:, d] for d in range(width - 1, -1, -1)), rows.tensor, dropped]
-    order = np.lexsort([np.arange(len(rows)), *keys])
+    low, size = _padded(rows.box_offset, rows.ndim), _padded(rows.box_size, rows.ndim)
+    keys = [rows.run_start, *(low[:, d] for d in range(low.shape[1] - 1, -1, -1)), rows.tensor, dropped]
+    # Stable: of copies of one region the first writer's comes first.
+    order = np.lexsort([key for key in keys if len(key) and (key != key[0]).any()] or [dropped])
     if len(order) > 1:
         a, b = order[:-1], order[1:]
         twin = (rows.tensor[a] == rows.tensor[b]) & ~dropped[a] & ~dropped[b]
@@ -72,6 +67,17 @@ def order_rows(
     rest = order[dropped[order]]
     rest = rest[np.lexsort((rows.offset[rest], rows.object[rest]))]
     return np.concatenate([kept, rest]), dropped
+
+
+def _padded(flat: Int64s, ndims: Int64s) -> Int64s:
+    """One row for each box, with zeros where a box has fewer dimensions than others."""
+    width = int(ndims.max()) if len(ndims) else 0
+    if len(ndims) and width == ndims.min():
+        return flat.reshape(len(ndims), width)
+    padded = np.zeros((len(ndims), width), np.int64)
+    row = np.repeat(np.arange(len(ndims)), ndims)
+    padded[row, np.arange(len(row)) - np.repeat(np.cumsum(ndims) - ndims, ndims)] = flat
+    return padded
 
 
 def _compare_twins(
@@ -99,6 +105,9 @@ def _compare_twins(
 
 def explicit_names(table: ItemTable, rows: Rows, mapping: Int64s, all_names: Sequence[str]) -> list[str]:
     """Entry names as the writer gave them, where they are not what the united table implies; else empty."""
+    if table.names is all_names:
+        # All writers have the same tree, and its names only once.
+        return [""] * len(rows)
     united = tuple([all_names[number] for number in mapping.tolist()])
     if table.names == united:
         return [""] * len(rows)

@@ -122,6 +122,8 @@ def ragged_take(
     flat: npt.NDArray[np.generic], lengths: Int64s, order: npt.NDArray[np.intp]
 ) -> npt.NDArray[np.generic]:
     """The pieces of ``flat``, whose lengths are given, in another order."""
+    if len(lengths) and lengths.min() == lengths.max():
+        return flat.reshape(len(lengths), int(lengths[0]))[order].reshape(-1)
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]]) if len(lengths) else lengths
     picked = lengths[order]
     total = int(picked.sum())

@@ -31,7 +31,7 @@ from pyckpt.engine.report import SaveReport
 from pyckpt.engine.rounds import Fate, round_trip
 from pyckpt.engine.slots import Slot, number_leaves
 from pyckpt.engine.stages import Stages
-from pyckpt.engine.table import WriterTable, unpack_table
+from pyckpt.engine.table import WriterTable, unpack_tables
 from pyckpt.engine.whole_index import INDEX_NAME, whole_index
 from pyckpt.engine.writer import Attempt, Writer
 from pyckpt.errors import NotFound, PyckptError, RankError, SaveAborted, StoreError, UsageError
@@ -224,7 +224,7 @@ def _check_marker(store: Store, key: str, marker: bytes, coordinator: Coordinato
 
 
 def _commit(commit: Commit, packed: Sequence[bytes], assets: Assets, options: SaveOptions) -> bytes:
-    tables = [unpack_table(data) for data in packed]
+    tables = unpack_tables(packed)
     assets = _with_indices(tables, assets, options)
     known = {item for table in tables for item in table.items}
     strangers = sorted(set(assets) - known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgpack
 import numpy as np
@@ -23,7 +23,7 @@ from pyckpt.format.shard_table import ObjectRow
 from pyckpt.format.tree import Flattened, Indexed
 from pyckpt.format.tree_encode import encode_tree
 
-__all__ = ["ItemTable", "WriterTable", "has_indexed", "item_table", "pack_table", "unpack_table"]
+__all__ = ["ItemTable", "WriterTable", "has_indexed", "item_table", "pack_table", "unpack_tables"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,10 @@ class WriterTable:
     written: int
     """Bytes in data objects."""
     warnings: tuple[str, ...]
+
+
+_Structure: TypeAlias = tuple[bytes, tuple[str, ...], tuple[str, ...], tuple[Ints, ...]]
+"""Tree, names, dtypes and shapes of an item."""
 
 
 def item_table(
@@ -123,12 +127,8 @@ def pack_table(table: WriterTable) -> bytes:
     items = {
         name: {
             "kind": item.kind,
-            "tree": item.tree,
             "indexed": item.indexed,
-            "names": list(item.names),
-            "dtypes": list(item.dtypes),
-            "ndims": np.array([len(shape) for shape in item.shapes], "<i8").tobytes(),
-            "shapes": np.array([size for shape in item.shapes for size in shape], "<i8").tobytes(),
+            "structure": _pack_structure(item),
             "plain": np.array(item.plain, "<u4").tobytes(),
             "group": list(item.group),
             "objects": [
@@ -154,23 +154,48 @@ def _chains(plain: Sequence[Any]) -> tuple[Chain, ...]:
     return tuple(tuple(Codec(id_, params) for id_, params in chain) for chain in plain)
 
 
-def unpack_table(data: bytes) -> WriterTable:
-    """What ``pack_table`` gave; the sender is another rank of the same program and is trusted."""
+def _pack_structure(item: ItemTable) -> bytes:
+    """What most writers have alike, as bytes of its own."""
+    ndims = np.array([len(shape) for shape in item.shapes], "<i8").tobytes()
+    sizes = np.array([size for shape in item.shapes for size in shape], "<i8").tobytes()
+    data: bytes = msgpack.packb([item.tree, item.names, item.dtypes, ndims, sizes])
+    return data
+
+
+def _unpack_structure(data: bytes) -> _Structure:
+    tree, names, dtypes, ndims, packed = msgpack.unpackb(data)
+    sizes = np.frombuffer(packed, "<i8").tolist()
+    shapes, at = [], 0
+    for ndim in np.frombuffer(ndims, "<i8").tolist():
+        shapes.append(tuple(sizes[at : at + ndim]))
+        at += ndim
+    return tree, tuple(names), tuple(dtypes), tuple(shapes)
+
+
+def unpack_tables(packed: Sequence[bytes]) -> list[WriterTable]:
+    """What ``pack_table`` gave each; the senders are other ranks of the same program and are trusted.
+
+    Trees, names, dtypes and shapes that writers have alike are unpacked once and shared.
+    """
+    known: dict[bytes, _Structure] = {}
+    return [_unpack_table(data, known) for data in packed]
+
+
+def _unpack_table(data: bytes, known: dict[bytes, _Structure]) -> WriterTable:
     raw: dict[str, Any] = msgpack.unpackb(data, strict_map_key=False)
     items = {}
     for name, item in raw["items"].items():
-        sizes = np.frombuffer(item["shapes"], "<i8").tolist()
-        shapes, at = [], 0
-        for ndim in np.frombuffer(item["ndims"], "<i8").tolist():
-            shapes.append(tuple(sizes[at : at + ndim]))
-            at += ndim
+        structure = item["structure"]
+        if structure not in known:
+            known[structure] = _unpack_structure(structure)
+        tree, names, dtypes, shapes = known[structure]
         items[name] = ItemTable(
             item["kind"],
-            item["tree"],
+            tree,
             item["indexed"],
-            tuple(item["names"]),
-            tuple(item["dtypes"]),
-            tuple(shapes),
+            names,
+            dtypes,
+            shapes,
             tuple(np.frombuffer(item["plain"], "<u4").tolist()),
             tuple(item["group"]),
             tuple(ObjectRow(*row) for row in item["objects"]),

@@ -182,3 +182,11 @@ def test_cold_is_proved(tmp_path):
         assert cold.drop(str(tmp_path)) < 0.01
     else:
         assert cold.drop(str(tmp_path)) == 1.0
+
+
+def test_a_commit_is_simulated_with_the_tables_that_writers_send():
+    from benchmarks.harness.arms.metadata import PyckptCommit
+
+    arm = PyckptCommit(writers=3, shards=4)
+    arm.open(None, None)
+    arm.ways("work")[""]("")

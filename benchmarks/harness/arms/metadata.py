@@ -44,7 +44,7 @@ class PyckptCommit(Arm):
         del path
         store = MemoryStore("benchmark")
         store.put(join("step", attempt_marker_key(ATTEMPT)), b"{}")
-        commit = Commit(store, "step", ATTEMPT, ("benchmark", "1"), {}, None)
+        commit = Commit(store, "step", ("benchmark", "1"), {}, None, ATTEMPT)
         try:
             _commit(commit, self._packed, {}, SaveOptions())
         finally:
@@ -63,7 +63,7 @@ def _packed_tables(writers: int, shards: int) -> Iterator[bytes]:
     from pyckpt.engine.fingerprint import Groups
     from pyckpt.engine.leaves import ItemState, Piece, TensorLeaf
     from pyckpt.engine.options import SaveOptions
-    from pyckpt.engine.save_plan import plan_item, plan_shards
+    from pyckpt.engine.save_plan import plan_objects, plan_shards
     from pyckpt.engine.slots import number_leaves
     from pyckpt.engine.stored import StoredObject
     from pyckpt.engine.table import WriterTable, item_table, pack_table
@@ -75,20 +75,22 @@ def _packed_tables(writers: int, shards: int) -> Iterator[bytes]:
     item = ItemState("model", "model", leaves)
     slots = number_leaves(item)
     own = plan_shards([(item, slots)], rank=0, groups={"model": alone}, options=options)["model"]
-    plan = plan_item(item, slots, own, attempt=ATTEMPT, rank=0, size=writers, threads=1, options=options)
+    objects = plan_objects(
+        "model", slots, own, attempt=ATTEMPT, rank=0, size=writers, first=0, threads=1, options=options
+    )
     noise = np.random.default_rng(0)
     stored = []
-    for each in plan.objects:
+    for each in objects:
         sizes = tuple(shard.nbytes for shard in each.shards)
         digests = noise.bytes(32 * len(sizes))
         stored.append(StoredObject(each, each.size, len(each.header), bytes(32), digests, sizes, None, None))
-    table = item_table(plan, stored, b"", (0,), options)
+    table = item_table(item, slots, stored, (), prints=b"", group=(0,), options=options)
     for writer in range(writers):
         boxes = table.rows.box_offset.reshape(-1, 2).copy()
         boxes[:, 0] = writer
-        objects = tuple(replace(row, key=row.key.replace("-00000.", f"-{writer:05d}.")) for row in table.objects)
+        keyed = tuple(replace(row, key=row.key.replace("-00000.", f"-{writer:05d}.")) for row in table.objects)
         rows = replace(table.rows, box_offset=boxes.ravel())
-        yield pack_table(WriterTable({"model": replace(table, objects=objects, rows=rows)}, ROW * shards))
+        yield pack_table(WriterTable({"model": replace(table, objects=keyed, rows=rows)}, ROW * shards, ()))
 
 
 class DcpCommit(Arm):
