@@ -21,32 +21,12 @@ from pyckpt.errors import AlreadyExists, Corrupt, NotFound, PyckptError, SaveAbo
 from pyckpt.format.keys import tombstone_key
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
-from tests.durability.carried import save_carriers
 from tests.durability.forge import change_manifest, change_root
 from tests.durability.kill_points import check_listed, committed, killed, reachable, save_one
 from tests.storage.faulty import FaultyStore
 from tests.storage.faulty_os import FaultyOs
 
 LIMIT = 1 << 28
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    """A store with checkpoints that use each other's objects."""
-    root = tmp_path_factory.mktemp("saved") / "run"
-    save_carriers(LocalStore(root))
-    return root
-
-
-@pytest.fixture
-def source(saved, tmp_path):
-    shutil.copytree(saved, tmp_path / "source")
-    return LocalStore(tmp_path / "source")
-
-
-@pytest.fixture
-def target(tmp_path):
-    return LocalStore(tmp_path / "target")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 
 import msgpack
@@ -18,34 +17,10 @@ from pyckpt.errors import Corrupt, InvalidKey, SaveAborted, StoreError
 from pyckpt.format.digest import digest
 from pyckpt.storage.base import AlreadyThere
 from pyckpt.storage.local import LocalStore
-from tests.durability.carried import save_carriers
 from tests.durability.forge import change_manifest, change_root, read_root
 from tests.durability.kill_points import reachable, save_one
+from tests.durability.test_copy import LIMIT, contents
 from tests.storage.faulty import FaultyStore
-
-LIMIT = 1 << 28
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    root = tmp_path_factory.mktemp("saved") / "run"
-    save_carriers(LocalStore(root))
-    return root
-
-
-@pytest.fixture
-def source(saved, tmp_path):
-    shutil.copytree(saved, tmp_path / "source")
-    return LocalStore(tmp_path / "source")
-
-
-@pytest.fixture
-def target(tmp_path):
-    return LocalStore(tmp_path / "target")
-
-
-def contents(store):
-    return {info.key: store.get(info.key, limit=LIMIT) for info in store.list("")}
 
 
 def object_of(store, name="step_1"):

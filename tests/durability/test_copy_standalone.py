@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-
 import pytest
 
 from pyckpt.engine import copy_plan
@@ -16,24 +14,10 @@ from pyckpt.engine.verify import verify
 from pyckpt.errors import AlreadyExists, Corrupt, PyckptError, Unsupported
 from pyckpt.storage.local import LocalStore
 from pyckpt.storage.memory import MemoryStore
-from tests.durability.carried import save_carriers
 from tests.durability.forge import change_root
 from tests.durability.kill_points import reachable, save_one
 from tests.durability.test_copy import LIMIT, contents, roots
 from tests.storage.faulty import FaultyStore
-
-
-@pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    root = tmp_path_factory.mktemp("saved") / "run"
-    save_carriers(LocalStore(root))
-    return root
-
-
-@pytest.fixture
-def source(saved, tmp_path):
-    shutil.copytree(saved, tmp_path / "source")
-    return LocalStore(tmp_path / "source")
 
 
 @pytest.mark.parametrize("mode", ["direct", "writeback"])
