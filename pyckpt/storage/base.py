@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Protocol, TypeAlias
 
 from pyckpt.errors import InvalidKey, LimitExceeded, StoreError
+from pyckpt.storage.vectors import total_bytes
 
 __all__ = [
     "AlreadyThere",
@@ -25,6 +26,7 @@ __all__ = [
     "check_key",
     "check_prefix",
     "is_reserved",
+    "range_bytes",
     "read_whole",
 ]
 
@@ -183,6 +185,14 @@ class Store(Protocol):
 
     def now(self) -> float:
         """Give the store's own clock, which ``ObjectInfo.modified`` is told by, in seconds since 1970."""
+
+
+def range_bytes(key: str, size: int, offset: int, views: Sequence[memoryview]) -> int:
+    """Give the bytes that the views take from ``offset`` on. ObjectShort if an object of ``size`` ends before."""
+    wanted = total_bytes(views)
+    if offset + wanted > size:
+        raise ObjectShort(key, offset, wanted, max(0, size - offset))
+    return wanted
 
 
 def read_whole(reader: ObjectReader, key: str, limit: int) -> bytes:

@@ -12,8 +12,8 @@ from typing import Any, Final
 from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 
 from pyckpt.errors import PyckptError, StoreError, UsageError
-from pyckpt.storage.base import AlreadyThere, ObjectInfo, ObjectMissing, ObjectShort
-from pyckpt.storage.vectors import byte_views, copy_into, total_bytes
+from pyckpt.storage.base import AlreadyThere, ObjectInfo, ObjectMissing, ObjectShort, range_bytes
+from pyckpt.storage.vectors import byte_views, copy_into
 
 __all__ = ["FsspecReader", "FsspecWriter", "object_info", "translated"]
 
@@ -93,9 +93,7 @@ class FsspecReader:
 
     def read_into(self, offset: int, views: Sequence[memoryview]) -> None:
         """Fill all the views from one contiguous range. ObjectShort, ObjectMissing, StoreError."""
-        wanted = total_bytes(views)
-        if offset + wanted > self.size:
-            raise ObjectShort(self._key, offset, wanted, max(0, self.size - offset))
+        wanted = range_bytes(self._key, self.size, offset, views)
         if not wanted:
             return
         with translated(self._key, f"reading {wanted} bytes at offset {offset}"):

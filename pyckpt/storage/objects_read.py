@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from pyckpt.storage.base import Bytes, ObjectShort
+from pyckpt.storage.base import Bytes, ObjectShort, range_bytes
 from pyckpt.storage.objects_errors import translated
 from pyckpt.storage.objects_loop import give_up, submit
 from pyckpt.storage.objects_services import Service
-from pyckpt.storage.vectors import byte_views, total_bytes
+from pyckpt.storage.vectors import byte_views
 
 __all__ = ["RangeReader", "copy_bytes"]
 
@@ -35,9 +35,7 @@ class RangeReader:
 
     def read_into(self, offset: int, views: Sequence[memoryview]) -> None:
         """Fill all the views from one contiguous range. ObjectShort, ObjectMissing, StoreError."""
-        wanted = total_bytes(views)
-        if offset + wanted > self.size:
-            raise ObjectShort(self._key, offset, wanted, max(0, self.size - offset))
+        wanted = range_bytes(self._key, self.size, offset, views)
         # The engine refuses empty ranges.
         if not wanted:
             return

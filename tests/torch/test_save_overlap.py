@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import functools
 import multiprocessing
 import os
 import subprocess
@@ -12,7 +11,6 @@ import tempfile
 import textwrap
 import threading
 import time
-import types
 
 import pytest
 import torch
@@ -20,70 +18,10 @@ from torch import nn
 from torch.optim.optimizer import _global_optimizer_pre_hooks, register_optimizer_step_pre_hook
 
 import pyckpt
-from pyckpt.engine import snapshot
-from pyckpt.engine.background import flights
 from pyckpt.engine.staging_memory import staging_memory
 from pyckpt.errors import UsageError
-from pyckpt.torch.step_gate import step_gate
+from tests.torch.held_copies import OVERLAP, Network, learn
 from tests.torch.test_save_async import frozen, resident, same
-
-OVERLAP = pyckpt.SaveOptions(staging="overlap")
-
-
-class HeldCopies:
-    """Late copies that don't begin before ``go`` is set."""
-
-    def __init__(self):
-        self.go = threading.Event()
-        self.begun = threading.Event()
-        self.fault = None
-
-    def hold(self, job):
-        def held():
-            self.begun.set()
-            assert self.go.wait(30)
-            if self.fault is not None:
-                raise self.fault
-            job()
-
-        return held
-
-    def soon(self):
-        """Lets go while this thread waits."""
-        threading.Timer(0.1, self.go.set).start()
-
-
-@pytest.fixture
-def copies(monkeypatch):
-    """Holds all late copies of the test."""
-    held = HeldCopies()
-
-    class HeldCopy(snapshot.LateCopy):
-        def __init__(self, state, jobs, pieces, **more):
-            super().__init__(state, [held.hold(job) for job in jobs], pieces, **more)
-
-    monkeypatch.setattr(snapshot, "LateCopy", HeldCopy)
-    yield held
-    held.go.set()
-    flights.make_room(1)
-    assert step_gate._held == ()
-
-
-class Network(nn.Module):
-    def __init__(self, max_norm=None):
-        super().__init__()
-        torch.manual_seed(0)
-        self.table = nn.Embedding(100, 64, max_norm=max_norm)
-        self.body = nn.Sequential(nn.Linear(64, 64), nn.BatchNorm1d(64), nn.Linear(64, 64))
-
-    def forward(self, numbers):
-        return self.body(self.table(numbers))
-
-
-def learn(model):
-    model.zero_grad()
-    model(torch.randint(0, 100, (16,))).square().sum().backward()
-
 
 ENGINES = {
     "foreach": lambda params: torch.optim.AdamW(params, foreach=True),
@@ -163,133 +101,6 @@ def test_a_step_waits_once_the_call_returned_for_every_optimizer_that_has_a_para
     stranger.step(loss)
     handle.wait()
     assert same(pyckpt.load(tmp_path / "1")["model"], want)
-
-
-def no_state(model):
-    return {"model": model}
-
-
-def with_lbfgs(model):
-    return {"model": model, "optimizer": torch.optim.LBFGS(model.parameters())}
-
-
-def shared_with_lbfgs(model):
-    return {"model": model, "a": torch.optim.SGD(model.parameters()), "b": torch.optim.LBFGS(model.parameters())}
-
-
-class OwnAdam(torch.optim.Adam):
-    """It might do anything."""
-
-
-def own_class(model):
-    return {"model": model, "optimizer": OwnAdam(model.parameters())}
-
-
-def capturable(model):
-    return {"model": model, "optimizer": torch.optim.Adam(model.parameters(), capturable=True)}
-
-
-def differentiable(model):
-    return {"model": model, "optimizer": torch.optim.SGD(model.parameters(), differentiable=True)}
-
-
-def patched(model):
-    optimizer = torch.optim.SGD(model.parameters())
-    optimizer.step = lambda: None
-    return {"model": model, "optimizer": optimizer}
-
-
-def patched_below_a_scheduler(model):
-    optimizer = torch.optim.SGD(model.parameters())
-    optimizer.step = types.MethodType(lambda self: None, optimizer)
-    torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
-    return {"model": model, "optimizer": optimizer}
-
-
-def patched_above_a_scheduler(model):
-    optimizer = torch.optim.SGD(model.parameters())
-    torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
-    optimizer.step = functools.wraps(optimizer.step)(lambda: None)
-    return {"model": model, "optimizer": optimizer}
-
-
-def frozen_weights(model):
-    optimizer = torch.optim.SGD(model.parameters())
-    model.requires_grad_(False)
-    return {"model": model, "optimizer": optimizer}
-
-
-def without_versions(model):
-    """State of an optimizer that was made where nothing counts changes, and weights without it."""
-    optimizer = torch.optim.SGD(model.parameters(), momentum=0.9)
-    model.requires_grad_(False)
-    with torch.inference_mode():
-        for param in model.parameters():
-            optimizer.state[param]["momentum_buffer"] = torch.ones_like(param)
-    return {"model": model, "optimizer": optimizer}
-
-
-def one_memory(model):
-    """Makes the parameters parts of one memory; gives the rest of it."""
-    flat = torch.zeros(sum(p.numel() for p in model.parameters()) + 10)
-    at = 0
-    for param in model.parameters():
-        flat[at : at + param.numel()] = param.detach().view(-1)
-        param.data = flat[at : at + param.numel()].view(param.shape)
-        at += param.numel()
-    return flat[at:]
-
-
-def buffer_beside(model):
-    model.register_buffer("rest", one_memory(model), persistent=False)
-    return {"model": model, "optimizer": torch.optim.SGD(model.parameters())}
-
-
-def tensor_beside(model):
-    rest = one_memory(model)
-    return {"model": model, "optimizer": torch.optim.SGD(model.parameters()), "rest": rest}
-
-
-@pytest.mark.parametrize(
-    "state",
-    [
-        no_state,
-        with_lbfgs,
-        shared_with_lbfgs,
-        own_class,
-        capturable,
-        differentiable,
-        patched,
-        patched_below_a_scheduler,
-        patched_above_a_scheduler,
-        frozen_weights,
-        without_versions,
-        buffer_beside,
-        tensor_beside,
-    ],
-)
-def test_what_is_not_known_is_copied_in_the_call(tmp_path, copies, state):
-    model = Network()
-    handle = pyckpt.save_async(tmp_path / "1", state(model), options=OVERLAP)
-    assert handle.staged.done()
-    want = frozen(model.state_dict())
-    for param in model.parameters():
-        param.data.zero_()
-    assert handle.wait().copied_late == 0
-    assert same(pyckpt.load(tmp_path / "1", items=["model"])["model"], want)
-
-
-def test_a_table_that_the_forward_pass_normalises_is_copied_in_the_call(tmp_path, copies):
-    model = Network(max_norm=0.5)
-    optimizer = torch.optim.SGD(model.parameters())
-    want = frozen(model.state_dict())
-    handle = pyckpt.save_async(tmp_path / "1", {"model": model, "optimizer": optimizer}, options=OVERLAP)
-    learn(model)
-    assert not torch.equal(model.table.weight, want["table.weight"])
-    copies.soon()
-    optimizer.step()
-    assert handle.wait().copied_late > 0
-    assert same(pyckpt.load(tmp_path / "1", items=["model"])["model"], want)
 
 
 def in_place(model):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.harness.arms.base import Arm, Ways
+from benchmarks.harness.arms.base import Arm, Unavailable, Ways
 from benchmarks.harness.arms.dcp import Dcp
 from benchmarks.harness.arms.ours import Pyckpt
 from benchmarks.harness.arms.torch_libraries import TorchSnapshot
@@ -31,7 +31,7 @@ class _Background(Arm):
 
     def start(self, path: str) -> Wait:
         """Begins a save, and gives what waits for its end."""
-        raise NotImplementedError
+        raise Unavailable("has no save in the background")
 
     def settle(self) -> None:
         """The save that was begun has ended."""
